@@ -27,7 +27,7 @@ from ..events.model import deleted_entries
 from ..trail.audit_logger import AuditLogger
 from .alert import Alert, AlertKey
 from .detector import Detector
-from .rules import DEFAULT_RULES, Rule
+from .rules import DEFAULT_RULES, Rule, checked_rules
 from .warm_up import count_past, is_alert, past_alerts
 from .windows import Tracker
 
@@ -44,18 +44,18 @@ class SecurityMonitor:
 
     Every event is counted as it is recorded, whoever records it; nothing is searched. When a
     rule begins to hold, one alert fires: it is recorded in the trail itself (operation AUDIT,
-    metadata ``record: alert``), and *on_alert* is called; once more where such an alert, which
-    names entries, finds others (see `Rule`). It goes on while the rule holds, and
-    then is recorded as resolved. An alert that goes on for long is recorded again (as ongoing)
-    once per longest window of all rules: a restart remembers it by reading back over two of
-    these. Events count by their own time; one that comes later than its rule's window is not
-    counted. What alerts record is never counted.
+    metadata ``record: alert``), and *on_alert* is called; an alert that names entries fires again
+    when it finds others (see `Rule`). When the rule no longer holds, the alert is recorded as
+    resolved. Long-running alerts are re-recorded once per window (the longest of all rules), so
+    that a restart remembers them; it reads back over two such windows. Events count by their own
+    time; one that comes later than its rule's window is not counted. What alerts record is never
+    counted.
 
     Each process watches its own events: a forked child begins with none.
 
     Args:
         audit_logger: Whose events. The monitor lasts as long as it does, or until `close`.
-        rules: What to look for. Default: `DEFAULT_RULES`.
+        rules: What to look for: rules, or a JSON file of them. Default: `DEFAULT_RULES`.
         on_alert: Called with every `Alert` that fires, in the thread that recorded the event,
             before that returns; it must not block. What it returns is awaited in the event
             loop that runs there, else in the one that ran where the monitor was made, else
@@ -78,7 +78,7 @@ class SecurityMonitor:
     def __init__(
         self,
         audit_logger: AuditLogger,
-        rules: Iterable[Rule] = DEFAULT_RULES,
+        rules: Iterable[Rule] | str | os.PathLike[str] = DEFAULT_RULES,
         on_alert: _Callback | None = None,
         *,
         on_resolved: _Callback | None = None,
@@ -90,7 +90,7 @@ class SecurityMonitor:
             raise AuditConfigError(msg)
         self._audit = ref(audit_logger)  # the trail keeps us; we must not keep the trail
         self._fault = partial(audit_logger.trail.fault, "monitor")
-        self.rules = _checked_rules(rules)
+        self.rules = checked_rules(rules)
         longest = max((rule.window for rule in self.rules), default=timedelta(0))
         self._again_us = longest // timedelta(microseconds=1)
         self._on_alert = _checked("on_alert", on_alert) or _log
@@ -340,23 +340,6 @@ def _record(alert: Alert, state: str, audit: AuditLogger, cause: Draft | None) -
 
 def _log(alert: Alert) -> None:
     logger.warning("%s", alert)
-
-
-def _checked_rules(rules: Any) -> tuple[Rule, ...]:
-    if isinstance(rules, Rule) or not isinstance(rules, Iterable):
-        msg = f"rules={shown(rules)}: must be several Rule"
-        raise AuditConfigError(msg)
-    found = tuple(rules)
-    names = set()
-    for rule in found:
-        if not isinstance(rule, Rule):
-            msg = f"rules: {shown(rule)} is no Rule"
-            raise AuditConfigError(msg)
-        if rule.name in names:
-            msg = f"rules: {rule.name!r} is there twice: rename one"
-            raise AuditConfigError(msg)
-        names.add(rule.name)
-    return found
 
 
 def _checked(name: str, function: Any) -> Any:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from ..core.content import content_of
 from ..core.errors import AuditConfigError, shown
 from ..core.units import seconds
 from ..events.findings import FINDINGS
 from ..events.model import EventStatus, OperationType
 
-__all__ = ["DEFAULT_RULES", "Rule"]
+__all__ = ["DEFAULT_RULES", "Rule", "checked_rules"]
 
 SEVERITIES = ("info", "warning", "critical")
 _MOST = 1_000_000  # a window keeps one time more
@@ -197,3 +202,71 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     _any("forgotten_entry_seen", "Forgotten entries were seen.", "resurrected", "critical"),
     _any("incomplete_forget", "A FORGET left derived entries.", "derived_remaining", "warning"),
 )
+
+# --- several rules, also in a file ---------------------------------------------------------------
+
+_LARGEST_FILE = 1 << 20
+_DEFAULT = "default"  # in a file: all of DEFAULT_RULES
+
+
+def checked_rules(rules: Any) -> tuple[Rule, ...]:
+    """Several rules, each with a name of its own.
+
+    Args:
+        rules: Rules; or the path of a JSON file: a list of objects with the arguments of `Rule`,
+            and ``"default"`` for all of `DEFAULT_RULES`.
+
+    Raises:
+        AuditConfigError: If they are none, or the file cannot be read.
+    """
+    if isinstance(rules, (str, os.PathLike)):
+        path = Path(rules)
+        rules, where = _rules_in(path), shown(str(path))
+    elif isinstance(rules, Rule) or not isinstance(rules, Iterable):
+        msg = f"rules={shown(rules)}: must be several Rule, or the path of a JSON file"
+        raise AuditConfigError(msg)
+    else:
+        where = "rules"
+    found: dict[str, Rule] = {}
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            raise AuditConfigError(f"{where}: {shown(rule)} is no Rule")
+        if rule.name in found:
+            raise AuditConfigError(f"{where}: {rule.name!r} is there twice: rename one")
+        found[rule.name] = rule
+    return tuple(found.values())
+
+
+def _rules_in(path: Path) -> Iterator[Rule]:
+    where = shown(str(path))
+    try:
+        items = msgspec.json.decode(content_of(path, _LARGEST_FILE, anywhere=True))
+    except OSError as exc:
+        raise AuditConfigError(f"{where}: cannot be read: {exc.strerror or exc}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise AuditConfigError(f"{where}: is not JSON: {exc}") from None
+    if not isinstance(items, list):
+        raise AuditConfigError(f"{where}: must be a list of rules: [{{...}}, ...]")
+    for number, item in enumerate(items, 1):
+        if item == _DEFAULT:
+            yield from DEFAULT_RULES
+            continue
+        try:
+            yield _rule_of(item)
+        except AuditConfigError as exc:
+            raise AuditConfigError(f"{where}, item {number}: {exc}") from None
+
+
+def _rule_of(item: Any) -> Rule:
+    if not isinstance(item, dict):
+        msg = f'{shown(item)}: must be a rule ({{"name": ...}}), or "{_DEFAULT}"'
+        raise AuditConfigError(msg)
+    if unknown := [field for field in item if field not in _PARSERS]:
+        msg = f"no such field: {shown(unknown[0])}; a rule has {', '.join(_PARSERS)}"
+        raise AuditConfigError(msg)
+    if lacking := [field for field in _NEEDED if field not in item]:
+        raise AuditConfigError(f"the field {lacking[0]!r} is missing")
+    return Rule(**item)
+
+
+_NEEDED = ("name", "over", "window")

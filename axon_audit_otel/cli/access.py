@@ -100,6 +100,7 @@ _key_option = click.option(
     "record_key",
     metavar="FILE",
     envvar=Settings.variable("signing_key"),
+    show_envvar=True,
     help="Private key that signs the record of this reading; needed if checkpoints are signed.",
 )
 

@@ -18,6 +18,8 @@ from .render import milliseconds, on_screen, plain
 
 __all__ = ["COLUMNS", "EventLines", "columns_option"]
 
+_LEAST = 10  # cells for the details beside the columns
+_NARROWEST = 40  # of a terminal on which each column can have a line of its own
 _COLOURS = {"SUCCESS": "green", "PARTIAL": "yellow", "FAILURE": "red"}
 
 #: The columns that can be chosen: the width of each, and what it shows of an event.
@@ -58,8 +60,9 @@ class EventLines:
     """Prints events in columns of fixed width, each as soon as it comes.
 
     On a terminal, text that does not fit its column continues on the next line, in the same
-    column. In a pipe, and on a terminal too narrow for the columns, an event is one line.
-    Nothing is cut.
+    column. If there is no room for the details beside the columns, they stand below; if there is
+    none for the columns, each has a line of its own. In a pipe, an event is one line. Nothing is
+    cut.
 
     Args:
         to: The console to print to.
@@ -80,21 +83,34 @@ class EventLines:
         self._time = (19 if self._full else 16) + (0 if self._usual else 6)
         used = self._time + sum(width + 1 for _, width in self._columns) + 9
         self._rest = to.width - used
-        self._folds = screen and self._rest >= 10
+        is_narrow = screen and self._rest < _LEAST
+        self._is_below = is_narrow and self._rest >= -1  # the last space needs no room
+        self._is_list = is_narrow and not self._is_below and to.width >= _NARROWEST
+        self._folds = screen and (not is_narrow or self._is_below or self._is_list)
 
     def header(self) -> None:
         """Print the names of the columns, and the zone of the times."""
+        if self._is_list:
+            return
         clock = "local" if self._usual is None else f"UTC{self._usual}".replace("+00:00", "")
         names = [set_cell_size(name, width) for name, width in self._columns]
-        line = " ".join([f"{f'time ({clock})':{self._time}}", *names, f"{'ms':>7}", "what"])
+        line = " ".join(
+            [
+                f"{f'time ({clock})':{self._time}}",
+                *names,
+                f"{'ms':>7}",
+                *([] if self._is_below else ["what"]),
+            ]
+        )
         self._write(Text(line, style="bold"))
 
     def print(self, events: Iterable[AuditEvent]) -> None:
         """Print *events*, each on lines of its own."""
         if self._console.quiet:
             return
+        lines_of = self._listed if self._is_list else self._lines
         for event in events:
-            for line in self._lines(event):
+            for line in lines_of(event):
                 self._write(line)
         self._console.file.flush()
 
@@ -111,7 +127,10 @@ class EventLines:
             cells.append((self._folded(value, width), width, style))
         cells.append(([f"{milliseconds(event.duration_ms):>7}"], 7, ""))
         style = "" if event.status == "SUCCESS" else _COLOURS[event.status.value]
-        cells.append((self._wrapped(details(event)), 0, style))
+        more = self._wrapped(
+            details(event), self._console.width - 2 if self._is_below else self._rest
+        )
+        cells.append(([] if self._is_below else more, 0, style))
         for number in range(max(len(parts) for parts, _, _ in cells)):
             line = Text()
             for parts, width, style in cells:
@@ -119,6 +138,24 @@ class EventLines:
                 line.append(_pad(part, width), style=style).append(" ")
             line.rstrip()
             yield line
+        if self._is_below and any(more):
+            yield from (Text(f"  {part}", style=style) for part in more)
+
+    def _listed(self, event: AuditEvent) -> Iterator[Text]:
+        """The event with each of its columns on a line."""
+        duration = milliseconds(event.duration_ms)
+        after = "" if duration == "-" else f"  {duration} ms"
+        yield Text(f"{self._moment(event.timestamp).rstrip()}{after}", style="bold")
+        labels = max(len(name) for name in (*(name for name, _ in self._columns), "what"))
+        room = self._console.width - labels - 4
+        cells = [(name, *self._cell(name, event)) for name, _ in self._columns]
+        if what := details(event):
+            style = "" if event.status == "SUCCESS" else _COLOURS[event.status.value]
+            cells.append(("what", what, style))
+        for name, value, style_of in cells:
+            for number, part in enumerate(self._wrapped(value, room)):
+                label = "" if number else name
+                yield Text(f"  {label:{labels}}  ").append(part, style=style_of)
 
     def _folded(self, text: str, width: int) -> list[str]:
         """An id in lines of *width* cells; an encrypted id is shortened to its first part."""
@@ -127,15 +164,15 @@ class EventLines:
         text = without_ciphers(text)
         return _chopped(text, width) if cell_len(text) > width else [text]
 
-    def _wrapped(self, text: str) -> list[str]:
-        """*text* in lines that fit the last column, wrapped between words if possible, with
-        encrypted ids shortened."""
+    def _wrapped(self, text: str, room: int) -> list[str]:
+        """*text* in lines of *room* cells, wrapped between words if possible, with encrypted ids
+        shortened."""
         if not self._folds:
             return [text]
         text = without_ciphers(text)
-        if cell_len(text) <= self._rest:
+        if cell_len(text) <= room:
             return [text]
-        return [line.plain for line in Text(text).wrap(self._console, self._rest)]
+        return [line.plain for line in Text(text).wrap(self._console, room)]
 
     def _moment(self, moment: datetime) -> str:
         """A time as text: with seconds if there is room, with the year unless it is this one.

@@ -29,6 +29,7 @@ from ..evidence.siem.origin import Origins
 from ..otlp.encoding import Envelope, Record, record_of
 from ..shipping.acknowledgements import SHIPPED
 from ..verification.checkpoint_files import SUFFIXES
+from .options import check_ending
 
 __all__ = [
     *("FORMATS", "SIEM_FORMATS", "export_events", "export_otlp", "export_parquet", "export_siem"),
@@ -38,17 +39,22 @@ __all__ = [
 #: One line an event for a SIEM, by format.
 SIEM_FORMATS = {"ocsf": ocsf_line, "ecs": ecs_line, "cef": cef_line}
 FORMATS = ("json", "jsonl", "csv", "otlp", "parquet", *SIEM_FORMATS)
+_ENDINGS = {f".{name}": name for name in FORMATS} | {".ndjson": "jsonl"}
 _LINES = (".json", ".jsonl", ".ndjson")  # may follow the name of a format with such lines
 
 
 def format_of(name: str) -> str:
     """The format that the name of a file asks for: its ending, or the one before ``.jsonl``, as
-    in ``audit.ocsf.jsonl``; else ``json``."""
+    in ``audit.ocsf.jsonl``; ``json`` if it has no ending.
+
+    Raises:
+        click.UsageError: If its ending is another one.
+    """
+    check_ending(name, _ENDINGS, ", or --format")
     endings = Path(name.lower()).suffixes
     if len(endings) > 1 and endings[-1] in _LINES and endings[-2][1:] in SIEM_FORMATS:
         endings.pop()
-    last = endings[-1][1:] if endings else ""
-    return last if last in FORMATS else "json"
+    return _ENDINGS[endings[-1]] if endings else "json"
 
 
 def export_events(events: Iterable[AuditEvent], out: Path | BinaryIO, form: str = "json") -> int:

@@ -21,7 +21,8 @@ __all__ = ["Commands"]
 _UNWRITTEN = {
     "verify": EXIT_CODES["not proved"],
     **dict.fromkeys(
-        ("influence", "lineage", "receipt", "reconcile", "report", "subject"), NOT_ANSWERED
+        ("alerts", "influence", "lineage", "receipt", "reconcile", "report", "subject"),
+        NOT_ANSWERED,
     ),
 }
 

@@ -22,14 +22,14 @@ from ..archive.holds import (
 from ..core.errors import archive_errors
 from ..events.localtime import local
 from .admin_events import check_archive, check_signing, keys_for, record
-from .options import json_option, keys_option, path_argument, signing_option
+from .options import archive_argument, json_option, keys_option, signing_option
 from .render import plain, print_json
 
 __all__ = ["hold"]
 
 
 @click.command()
-@path_argument
+@archive_argument
 @click.option("--reason", metavar="TEXT", help="Place a hold for this reason.")
 @click.option("--release", is_flag=True, help="Remove the hold.")
 @click.option("--name", default="legal", show_default=True, help="Name of the hold.")
@@ -48,9 +48,9 @@ def hold(
     """Stop retention from deleting anything (a legal hold).
 
     While PATH, a directory of audit files, has a hold, nothing in it is deleted or erased,
-    whatever the applications' retention says. An event in it records who placed or released
-    the hold, and why. Until the release is recorded the hold is in force, even if somebody
-    removes its file. Without --reason or --release: list the holds.
+    whatever the retention of the applications says. Who placed or released it, and why, is
+    recorded as an event. A hold lasts until its release is recorded, even if somebody removes
+    its file. Without --reason or --release: list the holds.
     """
     if reason is not None and release:
         raise click.UsageError("--reason places a hold, --release removes it: give one of them")

@@ -12,14 +12,14 @@ from ..archive.index.notes import key_of_user
 from ..archive.missing import Missing
 from ..core.errors import ArchiveError
 from .admin_events import check_archive
-from .options import json_option, reads
+from .options import archive_argument, json_option, reads
 from .render import amount, print_json, reading_bar
 
 __all__ = ["index"]
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path, file_okay=False))
+@archive_argument
 @json_option
 @reads
 def index(path: Path, as_json: bool, missing: Missing) -> None:

@@ -32,6 +32,7 @@ from .alerts import alerts
 from .assets import assets
 from .event_lines import EventLines, columns_option
 from .event_words import found_words
+from .examples import EPILOG, epilog_of
 from .export import (
     FORMATS,
     SIEM_FORMATS,
@@ -78,6 +79,7 @@ _POLL_S = 0.2
 
 @click.group(
     cls=Commands,
+    epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="axon-audit")
@@ -86,20 +88,11 @@ def main() -> None:
 
     PATH is an exported or sealed file (audit_*.json), a journal, or a directory of them.
 
-    Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
-    rest is printed, and standard error names the file); 2, wrong arguments, or there is nothing
-    at PATH. The exit codes of verify, receipt, report, subject, influence, lineage and
-    reconcile are in their own help.
-
     \b
     Examples:
       axon-audit query audit_logs --subject alice --since monday
       axon-audit verify audit_logs --key my-app.pub
       axon-audit report audit_logs --month last --output report.zip
-
-    --keys, --pseudonymize and --signing-key can also be given as the application's variables
-    AXON_AUDIT_ERASABLE, AXON_AUDIT_PSEUDONYMIZE and AXON_AUDIT_SIGNING_KEY;
-    AXON_AUDIT_RECORD_READS says which readings are recorded.
     """
 
 
@@ -124,8 +117,8 @@ def query(
 ) -> None:
     """Print events that pass every filter, newest first.
 
-    With --json: one event per line, in the bytes that were recorded, decrypted if the keys are
-    there. Times given without a zone are local.
+    With --json: one event per line, as it was recorded, decrypted if the keys are there. Times
+    given without a zone are local.
     """
     wanted = query_of(given)
     answers = found(path, wanted, given["keys"], missing, shown=reading.shown)
@@ -145,8 +138,8 @@ def query(
 def stats(path: Path, as_json: bool, missing: Missing, reading: Access, **given: Any) -> None:
     """Count events: success and latency by operation, users, agents.
 
-    Counts the events that pass every filter. Times given without a zone are local. With --json:
-    one object, with durations in milliseconds.
+    Counts the events that pass every filter. Times given without a zone are local. With --json,
+    durations are in milliseconds.
     """
     wanted = query_of(given)
     how: Any = {"oldest_first": True, "shown": reading.shown}
@@ -204,9 +197,8 @@ def tail(
 ) -> None:
     """Print the newest events, and new ones as they come.
 
-    The newest comes last. --follow continues from file to file when the journal is sealed.
-    With --json: one event per line, in the bytes that were recorded, decrypted if the keys are
-    there.
+    The newest comes last. With --json: one event per line, as it was recorded, decrypted if the
+    keys are there.
     """
     wanted = Query(limit=count)
     if not follow:
@@ -241,7 +233,8 @@ def _readable(
     "--format",
     "form",
     type=click.Choice(list(FORMATS), case_sensitive=False),
-    help="Default: what the name OUT ends with, else json.",
+    metavar="NAME",
+    help="Default: what the name OUT ends with; json if it has no ending.",
 )
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--decrypt", is_flag=True, help="Decrypt personal data, if the keys are there.")
@@ -263,15 +256,21 @@ def export(
 ) -> None:
     """Write events to a file, in the format of other programs.
 
-    Writes the events at PATH that pass every filter to the file OUT, oldest first. Formats:
-    json, as the sealed files; jsonl, one event a line; csv, a table with entry_ids and
-    metadata as JSON, in which no cell is read as a formula; otlp, log records as
-    OpenTelemetry's JSON lines, for a collector's otlp_json_file receiver; ocsf, ecs and cef,
-    one line an event, for a SIEM (OCSF Datastore Activity, Elastic Common Schema, ArcSight);
-    parquet, a table with typed columns (see docs/sql.md). For otlp and a SIEM,
-    OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES name the source, and the records that a trail
-    begins with are there too. OUT is written whole or not at all; the name - prints to standard
-    output.
+    Writes the events at PATH that pass every filter to the file OUT, oldest first. OUT is
+    written whole or not at all; the name - prints to standard output.
+
+    \b
+    json     as the sealed files
+    jsonl    one event a line, also .ndjson
+    csv      a table; no cell is read as a formula
+    parquet  a table with typed columns (docs/sql.md)
+    otlp     log records, for a collector's otlp_json_file receiver
+    ocsf     for a SIEM: OCSF Datastore Activity, one line an event
+    ecs      for a SIEM: Elastic Common Schema
+    cef      for a SIEM: ArcSight
+
+    For otlp and a SIEM, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES name the source, and the
+    records of each start of the application are there too.
     """
     wanted = query_of(given)
     name = form or format_of(out)
@@ -345,13 +344,24 @@ def _by_writer(
     help="Directory for the audit files; nothing there is overwritten.",
 )
 @click.option(
-    "--users", type=click.IntRange(1, 1000), default=4, show_default=True, help="How many users."
+    "--users",
+    type=click.IntRange(1, 1000),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="How many users.",
 )
 @click.option("--serve", is_flag=True, help="Keep a load running and serve /metrics, until Ctrl-C.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=9464, show_default=True, help="Of /metrics."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9464,
+    show_default=True,
+    help="Port of /metrics; 0: a free one.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Of /metrics; 0.0.0.0: all.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address of /metrics; 0.0.0.0: all."
+)
 @click.option("--otlp", is_flag=True, help="Ship to the collector at OTEL_EXPORTER_OTLP_ENDPOINT.")
 @json_option
 def demo(
@@ -417,3 +427,5 @@ for _command in (
     *(index, influence, lineage, mcp_proxy, reconcile, report, subject, view),
 ):
     main.add_command(_command)
+for _name, _command in main.commands.items():
+    _command.epilog = epilog_of(_name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -27,6 +27,8 @@ __all__ = [
     "NOT_ANSWERED",
     "NotAnswered",
     "answering",
+    "archive_argument",
+    "check_ending",
     "erasable_option",
     "filters",
     "json_option",
@@ -96,6 +98,18 @@ def _existing(_ctx: Any, _param: Any, path: Path) -> Path:
 
 
 path_argument = click.argument("path", type=click.Path(path_type=Path), callback=_existing)
+
+
+def _archive(ctx: Any, param: Any, path: Path) -> Path:
+    with suppress(OSError):
+        if not _existing(ctx, param, path).is_dir():
+            msg = f"{str(path)!r} is no archive: give the directory of the audit files"
+            raise NotAnswered(msg)
+    return path
+
+
+#: A path that must be a directory.
+archive_argument = click.argument("path", type=click.Path(path_type=Path), callback=_archive)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -124,6 +138,7 @@ signing_option = click.option(
     "--signing-key",
     metavar="FILE",
     envvar=Settings.variable("signing_key"),
+    show_envvar=True,
     callback=parsed(parse_signing_key),
     help="Private key that signs the record of this command; needed if checkpoints are signed.",
 )
@@ -134,6 +149,7 @@ secret_option = click.option(
     "pseudonyms",
     metavar="@FILE",
     envvar=Settings.variable("pseudonymize"),
+    show_envvar=True,
     callback=parsed(parse_secret),
     help="The secret that the ids were hashed with.",
 )
@@ -141,6 +157,7 @@ secret_option = click.option(
 _KEYS: dict[str, Any] = {
     "metavar": "DIR",
     "envvar": Settings.variable("erasable"),
+    "show_envvar": True,
     "callback": parsed(_place),
     "help": "Directory of the keys that decrypt personal data. Default: PATH.keys.",
 }
@@ -312,6 +329,19 @@ def within(query: Query, since: _When | None, until: _When | None) -> Query:
         start_us=None if since is None else to_microseconds(since.moment),
         end_us=None if until is None else to_microseconds(until.moment),
     )
+
+
+def check_ending(name: str, known: Iterable[str], or_else: str = "") -> None:
+    """Refuse the *name* of a file whose ending names a format that is not *known*: whoever opens
+    it would find another one. A name without an ending is no such wish.
+
+    Raises:
+        click.UsageError: If the ending is none of them.
+    """
+    ending = Path(name).suffix.lower()
+    if ending and ending not in known:
+        use = f"use {', '.join(known)}{or_else}"
+        raise click.UsageError(f"{name!r}: {ending!r} is no format that can be written: {use}")
 
 
 def reason(exc: Exception) -> str:

@@ -24,7 +24,14 @@ from ..privacy.pseudonyms import Pseudonyms
 from ..privacy.readable import decrypted, recorded
 from ..trail.settings import Settings
 from .admin_events import check_archive, check_signing, recorder
-from .options import json_option, keys_option, reads, secret_option, signing_option
+from .options import (
+    archive_argument,
+    json_option,
+    keys_option,
+    reads,
+    secret_option,
+    signing_option,
+)
 from .render import plain
 
 __all__ = ["erase", "found", "pseudonym", "reader"]
@@ -81,7 +88,7 @@ def found(
 
 @click.command()
 @click.argument("user")
-@click.argument("path", type=click.Path(path_type=Path, file_okay=False))
+@archive_argument
 @click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @keys_option
 @secret_option
@@ -100,13 +107,13 @@ def erase(
 ) -> None:
     """Make a user's personal data unreadable, for good.
 
-    Destroys the keys of USER's events in PATH, a directory of audit files (GDPR Art. 17).
-    Where an event is about several persons, that makes unreadable USER's id, the texts of
-    USER's entries, and the facts if USER acted or the call named USER; the others' data stays
-    readable.
-    The files do not change, so verify and proofs still work. The erasure is recorded there
-    first: who did it and why, without the name of USER. Nothing is erased during a legal
-    hold. Applications may run meanwhile. With a copy of the keys the data can still be read.
+    Destroys the keys of USER's events in PATH, a directory of audit files (GDPR Art. 17). In an
+    event about several persons, USER's id and the texts of USER's entries become unreadable, and
+    the other facts if USER acted or the call named USER; the data of others stays readable.
+
+    The files do not change, so verify and proofs still work. The erasure is recorded before it
+    is done: who asked for it and why, without USER's name. Applications may run meanwhile.
+    During a legal hold nothing is erased. Who has a copy of the keys can still read the data.
     """
     if reason is not None and not reason.strip():
         raise click.BadParameter("it is empty", param_hint="--reason")

@@ -49,6 +49,7 @@ __all__ = ["receipt"]
     "--signing-key",
     metavar="FILE",
     envvar=Settings.variable("signing_key"),
+    show_envvar=True,
     callback=parsed(parse_signing_key),
     help="Private key of the trail, to sign the receipt. Without it, it is not signed.",
 )

@@ -69,6 +69,7 @@ _SHOWN = 10  # entries of each kind of finding; --json has all
     "--fingerprints",
     metavar="@FILE",
     envvar=Settings.variable("fingerprints"),
+    show_envvar=True,
     callback=parsed(parse_fingerprints),
     help="The secret of the fingerprints, if the application has one."
     " Default: the key made of the signing key, else the one in DIR.",

@@ -161,13 +161,16 @@ def _number(variable: str) -> int:
 # --- statistics ------------------------------------------------------------------------------
 
 
-_NARROWEST = 8  # cells of the column of names, on a narrow terminal
+_NARROWEST = 9  # cells of the column of names, on a narrow terminal
 
 
 def print_table(to: Console, table: Table) -> None:
-    """Print *table* in full; on a narrow terminal the names in it are wrapped."""
+    """Print *table* in full; on a narrow terminal its columns move together, and the names in it
+    are wrapped."""
     whole, names = to.options.update(max_width=_WIDEST * _WIDEST), table.columns[0]
     if on_screen(to):
+        if Measurement.get(to, whole, table).maximum > to.width:
+            table.padding = (0, 0, 0, 0)  # the box still has a space between them
         names.max_width = _NARROWEST
     needed = Measurement.get(to, whole, table).maximum
     names.max_width = None

@@ -22,6 +22,7 @@ from ..trail.settings import Settings
 from .access import Access, recorded_reading
 from .options import (
     answering,
+    check_ending,
     erasable_option,
     json_option,
     parsed,
@@ -32,6 +33,12 @@ from .render import amount, plain, print_json, reading_bar
 from .trusted import NOTES, checkpoint_option, key_option, quorum_of, texts_of, witness_options
 
 __all__ = ["report"]
+
+
+def _output(_ctx: Any, _param: Any, output: Path) -> Path:
+    if output.suffix[1:].isalpha() and not output.is_dir():  # it looks like a file
+        check_ending(output.name, (".zip",), "; or name a new directory")
+    return output
 
 
 @click.command()
@@ -57,6 +64,7 @@ __all__ = ["report"]
     "--output",
     type=click.Path(path_type=Path),
     required=True,
+    callback=_output,
     help="Where to write it: a new directory, or a file whose name ends in .zip.",
 )
 @click.option("--force", is_flag=True, help="Replace a report at OUTPUT.")
@@ -70,6 +78,7 @@ __all__ = ["report"]
     "--signing-key",
     metavar="FILE",
     envvar=Settings.variable("signing_key"),
+    show_envvar=True,
     callback=parsed(parse_signing_key),
     help="Private key that signs the report. Without it, it is not signed.",
 )

@@ -48,7 +48,7 @@ def verify_files(
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--endpoint", metavar="URL", help="Base URL of the collector.")
+@click.option("--endpoint", metavar="URL", help="The collector: a URL, or HOST:PORT.")
 @click.option(
     "--protocol",
     type=click.Choice(["http/protobuf", "grpc"]),

@@ -23,7 +23,14 @@ from ..evidence.dossier_words import limit_words
 from ..privacy.erased_tokens import keys_of
 from ..privacy.pseudonyms import Pseudonyms
 from .access import Access, recorded_reading
-from .options import NotAnswered, answering, erasable_option, json_option, secret_option
+from .options import (
+    NotAnswered,
+    answering,
+    check_ending,
+    erasable_option,
+    json_option,
+    secret_option,
+)
 from .privacy import reader
 from .render import amount, console, plain, print_json
 from .trusted import checkpoint_option, key_option, texts_of
@@ -53,7 +60,7 @@ def _zone(_ctx: Any, _param: Any, value: str | None) -> tzinfo | None:
     "--format",
     "form",
     type=click.Choice(["html", "json", "csv"], case_sensitive=False),
-    help="Default: what the name FILE ends with, else html.",
+    help="Default: what the name FILE ends with; html if it has no ending.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--show-actors", is_flag=True, help="Name who acted, instead of staff 1, staff 2.")
@@ -97,7 +104,7 @@ def subject(
     Exit codes: 0, it is whole; 1, something could not be known that needs a person (standard
     error says what); 2, there is no dossier.
     """
-    name = form or _FORMATS.get(Path(out).suffix.lower(), "html")
+    name = form or _form_of(out)
     target = None if out == "-" else _checked(Path(out), path, erasable, force)
     if not user:
         raise NotAnswered("USER is empty")
@@ -130,6 +137,11 @@ def subject(
         _tell(made, target)
     if made.needs_a_person():
         click.get_current_context().exit(1)
+
+
+def _form_of(name: str) -> str:
+    check_ending(name, _FORMATS, ", or --format")
+    return _FORMATS.get(Path(name).suffix.lower(), "html")
 
 
 def _content(made: Dossier, name: str, zone: tzinfo | None) -> Iterator[bytes]:

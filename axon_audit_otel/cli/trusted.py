@@ -46,12 +46,14 @@ class _Public(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def convert(self, value: Any, param: Any, ctx: Any) -> list[Any]:
         text = str(value)
         try:
-            if os.path.isfile(text):  # noqa: PTH113 - of any text, and raises nothing
+            is_file = os.path.isfile(text)  # noqa: PTH113 - of any text, and raises nothing
+            if is_file:
                 text = content_of(Path(text), _LONGEST_KEYS, anywhere=True).decode()
             if "PRIVATE+KEY" in text:
                 self.fail("that is a private key; verifying needs the public one", param, ctx)
             if "+" not in text:
-                self.fail("no such file, and not a key line (name+id+key)", param, ctx)
+                what = "no key is in the file" if is_file else "no such file, and not a key line"
+                self.fail(f"{what} (name+id+key)", param, ctx)
             return self._parse(text)
         except UnicodeDecodeError:
             self.fail("the file is not text", param, ctx)
@@ -68,7 +70,7 @@ def _keys_in(text: str) -> list[VerifyingKey]:
 def _witnesses_in(text: str) -> list[WitnessKey]:
     """The keys of witnesses, also with their URLs and comments beside them."""
     lines = [line.split("#")[0].split() for line in text.splitlines()]
-    return [WitnessKey.parse(word) for line in lines for word in line if "://" not in word]
+    return [WitnessKey.parse(line[-1]) for line in lines if line and "://" not in line[-1]]
 
 
 class CheckpointText(click.ParamType):  # type: ignore[type-arg,unused-ignore]

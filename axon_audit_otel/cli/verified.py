@@ -49,15 +49,15 @@ def print_report(report: VerifyReport, to: Console, outside: bool) -> None:
     if not report.keys:
         what = "no signature" if report.quorum is None else "no signature but those of witnesses"
         said = f"No key was given, so {what} was checked"
-        said += ": the checkpoints given are taken as they are." if outside else " (--key)."
-        lines.print(said)
+        said += ": the checkpoints given are taken as they are. " if outside else ". "
+        lines.print(f"{said}To check them, give the public key of the application: --key FILE.")
     if report.lost_keys is not None:
         lines.print(report.lost_keys.words, style="yellow")
     for index in report.wrong_indexes:
         words = f"{plain(index.file)}: {plain(index.explanation)}; queries do not use it"
         lines.print(f"{words} (axon-audit index)", style="yellow")
     if report.unknown is not None:
-        lines.print(report.unknown, style="yellow")
+        lines.print(f"{report.unknown[:1].upper()}{report.unknown[1:]}.", style="yellow")
     lines.print("")
     for words in report.unproved:
         lines.print(f"Not proved: {words}.", style="bold red")
@@ -84,7 +84,7 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
         lines.print(f"from {local(writer.first_time)} to {local(writer.last_time)}", 2)
     if writer.by_digest:
         lines_too = writer.files - writer.by_digest
-        said = f"{amount(writer.by_digest, 'file')} by the digest that a signed checkpoint covers"
+        said = f"{amount(writer.by_digest, 'file')} checked by the digest that is signed"
         lines.print(f"{said}, {lines_too:,} line by line", 2)
     if writer.unsealed_events:
         lines.print(f"{amount(writer.unsealed_events, 'event')} in the journal, not sealed yet", 2)

@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.errors import ArchiveError
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
 from .access import Access, recorded_reading
 from .event_words import details, without_ciphers
 from .export import export_events
-from .options import erasable_option, json_option, path_argument, reason, secret_option
+from .options import (
+    NotAnswered,
+    erasable_option,
+    json_option,
+    path_argument,
+    reason,
+    secret_option,
+)
 from .privacy import reader
 from .render import plain, print_json
 from .trusted import checkpoint_option, key_option, texts_of
@@ -78,8 +84,8 @@ def view(
     """
     if decrypt and erasable is None:
         raise click.UsageError("--decrypt needs --keys DIR")
-    if not path.exists():
-        raise ArchiveError(f"no such file or directory: {str(path)!r}")
+    if not (path.is_dir() or path.is_file()):
+        raise NotAnswered(f"{str(path)!r} is no archive, and no file of one")
     viewer_of, words_of = _loaded()
     policy = reader(path, erasable, pseudonyms=pseudonyms) if decrypt else None
     texts = texts_of(notes)

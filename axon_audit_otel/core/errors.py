@@ -51,6 +51,11 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+def quoted(identifier: str) -> str:
+    """An id in a sentence: in quotes if one could not see where it ends."""
+    return identifier if re.fullmatch(r"[^\s,'\"]+", identifier) else repr(identifier)
+
+
 def shown_url(url: object) -> str:
     """*url* as `shown`, without user, password and query."""
     return shown(without_login(url) if isinstance(url, str) else url)

@@ -29,7 +29,7 @@ def seconds(value: Any) -> float:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         number = float(value) if abs(value) < _LONGEST else 0.0
     if not 0 < number < _LONGEST:
-        raise ValueError("must be a positive number of seconds, a timedelta, or like 15m, 24h, 7d")
+        raise ValueError("must be a positive number of seconds, or like 15m, 24h, 7d")
     return number
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from ..core.errors import InvalidEventError, harmless, shown
+from ..core.errors import InvalidEventError, harmless, quoted, shown
 from ..core.files import DECODE_ERRORS
 from ..core.merkle import leaf_hash
 from ..core.time import aware, format_time, to_microseconds
@@ -181,9 +181,9 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         moment = format_time(to_microseconds(self.timestamp, timezone.utc))
         said = f"{moment} {self.operation} {self.status}"
         if self.user_id is not None:
-            said += f" by {self.user_id}"
+            said += f" by {quoted(self.user_id)}"
         if self.subjects:
-            said += f", data of {', '.join(self.subjects[:3])}"
+            said += f", data of {', '.join(map(quoted, self.subjects[:3]))}"
             if (more := len(self.subjects) - 3) > 0:
                 said += f" and {more} more"
         total = self.metadata.get("entry_ids_total")  # of more than fit

@@ -80,11 +80,15 @@ def check_output(output: Path, apart_from: Iterable[Path], force: bool) -> None:
         return
     if not force:
         raise ArchiveError(f"{name} exists: --force replaces it")
-    if output.suffix == ".zip" and not target.is_file():
+    if _is_zip(output) and not target.is_file():
         raise ArchiveError(f"{name} is not a regular file")
-    if output.suffix != ".zip" and not _is_report(target):
+    if not _is_zip(output) and not _is_report(target):
         msg = f"{name} is not a directory with a report, and nothing else: only that is replaced"
         raise ArchiveError(msg)
+
+
+def _is_zip(output: Path) -> bool:
+    return output.suffix.lower() == ".zip"
 
 
 def _is_report(place: Path) -> bool:
@@ -107,7 +111,7 @@ def new_bundle(output: Path) -> Iterator[Bundle]:
     Raises:
         ArchiveError: If it cannot be written; then there is nothing new at *output*.
     """
-    is_zip, output = output.suffix == ".zip", Path(os.path.realpath(output))
+    is_zip, output = _is_zip(output), Path(os.path.realpath(output))
     # Nobody can guess the name, and so have the files written to a place of his.
     place = output.with_name(f".{output.name[:32]}.{secrets.token_hex(8)}.tmp")
     try:

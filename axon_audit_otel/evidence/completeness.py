@@ -296,10 +296,10 @@ def _uncovered(trail: TrailPeriod, signed: int | None) -> str | None:
         return None
     if signed is None:
         return (
-            "no checkpoint that was checked proves any of it: a tail cut off, or a history"
+            "no checkpoint that was checked covers it: events cut off at its end, or a history"
             " rewritten as a whole, could not be noticed"
         )
-    return f"a tail cut after event {signed} could not be noticed"
+    return f"events cut off after event {signed} could not be noticed"
 
 
 def _deletion(

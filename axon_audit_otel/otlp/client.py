@@ -17,12 +17,13 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlunsplit
 
 from ..core.content import content_of
-from ..core.errors import AuditConfigError, shown, shown_url
+from ..core.errors import AuditConfigError, shown
 from ..core.files import named
 from ..core.log import logger
+from .address import GRPC_PORT, parse_address
 from .http_post import HttpPost, Reply, in_a_line, reason_of
 
 __all__ = ["Answer", "Client", "Endpoint", "connect", "load"]
@@ -30,9 +31,8 @@ __all__ = ["Answer", "Client", "Endpoint", "connect", "load"]
 
 _PROTOCOLS = ("http/protobuf", "grpc")
 _PATH = "/v1/logs"
+_HTTP_PORT = 4318
 _METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
-_GRPC_PORT = 4317
-_LONGEST_S = 300.0  # limit for the wait that a receiver asks for
 _SECRET = 8  # characters that a secret has at least
 _LONGEST_S = 300.0  # that a receiver's wish to be left alone is respected
 
@@ -145,9 +145,9 @@ class Endpoint:
         """An endpoint from the arguments, else from the ``OTEL_EXPORTER_OTLP_*`` variables.
 
         Args:
-            url: Base URL, without the path of the signal (``/v1/logs`` is added).
-            protocol: ``http/protobuf`` or ``grpc``. Default: as the environment says, else
-                gRPC for port 4317.
+            url: Address of the receiver, see `otlp.address`, with or without ``/v1/logs``.
+            protocol: ``http/protobuf`` or ``grpc``. Default: gRPC if *url* says so
+                (``grpc://``), else as the environment says, else gRPC for port 4317.
             headers: More headers than the environment has.
             environ: The environment.
 
@@ -159,22 +159,25 @@ class Endpoint:
             signal = environ.get(f"OTEL_EXPORTER_OTLP_LOGS_{name}")
             return signal or environ.get(f"OTEL_EXPORTER_OTLP_{name}") or None
 
-        protocol = protocol or option("PROTOCOL")
+        as_it_is = not url and environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
         given = url or option("ENDPOINT")
-        if protocol is None:
-            is_grpc = given is not None and re.search(rf":{_GRPC_PORT}/?$", given)
-            protocol = "grpc" if is_grpc else "http/protobuf"
-        if protocol not in _PROTOCOLS:
-            words = f"OTLP protocol {shown(protocol)}: use {' or '.join(_PROTOCOLS)}"
+        wanted = protocol or option("PROTOCOL")
+        if wanted not in (None, *_PROTOCOLS):
+            words = f"OTLP protocol {shown(wanted)}: use {' or '.join(_PROTOCOLS)}"
             raise AuditConfigError(words)
-        if protocol == "grpc":
-            parts = _grpc_url(given or "http://localhost:4317", option("INSECURE"))
+        default = f"http://localhost:{GRPC_PORT if wanted == 'grpc' else _HTTP_PORT}"
+        parts, is_grpc = parse_address(given or default, "OTLP endpoint", option("INSECURE"))
+        if is_grpc and protocol == "http/protobuf":
+            raise AuditConfigError("OTLP endpoint grpc://...: the protocol given is http/protobuf")
+        if is_grpc or (wanted is None and parts.port == GRPC_PORT):
+            wanted = "grpc"
+        if wanted == "grpc":
+            parts = parts._replace(path="", query="")
         else:
-            as_it_is = None if url else environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
-            parts = _http_url(as_it_is or given or "http://localhost:4318", bool(as_it_is))
+            parts = parts._replace(path=_http_path(parts.path, bool(as_it_is)))
         return cls(
             urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
-            protocol,
+            wanted or "http/protobuf",
             _sendable({**_login(parts), **_headers(option("HEADERS")), **(headers or {})}),
             _timeout(option("TIMEOUT")),
             _compression(option("COMPRESSION")),
@@ -184,31 +187,12 @@ class Endpoint:
         )
 
 
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises where it is none
-        if parts.scheme in ("http", "https") and parts.hostname:
-            return parts
-    except ValueError:
-        pass
-    msg = f"OTLP endpoint {shown_url(url)}: use a URL like http://localhost:4318"
-    raise AuditConfigError(msg)
-
-
-def _http_url(url: str, complete: bool) -> SplitResult:
-    parts = _split(url)
-    path = parts.path
-    if not complete and not path.endswith(_PATH):
-        path = path.rstrip("/") + _PATH
-    return parts._replace(path=path or "/", fragment="")
-
-
-def _grpc_url(url: str, insecure: str | None) -> SplitResult:
-    if "://" not in url:  # as the specification has it for gRPC
-        scheme = "http" if (insecure or "").lower() == "true" else "https"
-        url = f"{scheme}://{url}"
-    return _split(url)._replace(path="", query="", fragment="")
+def _http_path(path: str, complete: bool) -> str:
+    """The path for logs on a receiver; a *complete* one is taken as it is."""
+    if complete:
+        return path or "/"
+    path = path.rstrip("/")
+    return path if path.endswith(_PATH) else path + _PATH
 
 
 def _login(parts: SplitResult) -> dict[str, str]:

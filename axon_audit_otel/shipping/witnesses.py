@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlunsplit
 
 from ..archive.checkpoints import Checkpoint
 from ..archive.cosignatures import COSIGNED, WitnessKey
@@ -25,6 +25,7 @@ from ..core.faults import Faults
 from ..core.files import DECODE_ERRORS, append
 from ..core.merkle import consistency_path, leaf_hash, root_hash
 from ..core.worker import Worker
+from ..otlp.address import parse_address
 from ..otlp.http_post import HttpPost, Reply, in_a_line
 
 __all__ = ["Refusal", "Witness", "Witnesses"]
@@ -52,14 +53,14 @@ class Witness:
         """
         url, _, key = line.strip().partition(" ")
         try:
-            parts = urlsplit(url)
-            is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
-            is_url = is_url and "@" not in parts.netloc  # the protocol knows no login
-        except ValueError:
-            is_url = False
-        if not is_url:
+            parts, is_grpc = parse_address(url, "witness")
+        except AuditConfigError:
+            is_witness = False
+        else:
+            is_witness = not is_grpc and "@" not in parts.netloc  # the protocol knows no login
+        if not is_witness:
             raise AuditConfigError(f"witness {shown_url(url)}: must be URL name+id+key")
-        return cls(url.rstrip("/"), WitnessKey.parse(key))
+        return cls(urlunsplit(parts).rstrip("/"), WitnessKey.parse(key))
 
 
 class Refusal(NamedTuple):

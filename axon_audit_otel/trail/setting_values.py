@@ -203,22 +203,26 @@ def parse_witnesses(value: Any) -> tuple[Witness, ...]:
 
 
 def _witnesses_in(value: Any) -> list[Witness]:
-    """A witness in its line; those in a file, one a line, without comments."""
+    """A witness in its line, ``URL name+id+key``; those in a file, one a line, without comments."""
     if isinstance(value, Witness):
         return [value]
     lines = [value]
-    if not isinstance(value, str) or "://" not in value:
+    if not isinstance(value, str) or not _is_witness(value):
         path = parse_path(value)
         lines = [] if path is None else _content_of(path).decode("utf-8", "replace").splitlines()
     stripped = (line.strip() for line in lines)
     return [Witness.parse(line) for line in stripped if line and line[0] != "#"]
 
 
+def _is_witness(text: str) -> bool:
+    return "://" in text or re.search(r"\s\S+\+[0-9a-f]{8}\+\S+\s*$", text) is not None
+
+
 def parse_endpoint(value: Any) -> Endpoint:
     if isinstance(value, Endpoint):
         return value
     if not isinstance(value, str):
-        raise ValueError("must be `otlp`, or a URL like http://localhost:4318")
+        raise ValueError("must be 'otlp', or a URL like http://localhost:4318")
     try:
         return Endpoint.resolve(None if value.strip().lower() == "otlp" else value.strip())
     except AuditConfigError as exc:

@@ -119,10 +119,11 @@ class Settings:
     retention: Retention | None = _of_files(
         None,
         parse_retention,
-        "delete sealed files when all in them is that old: seconds, `180d`, `hipaa`, `eu-ai-act`",
+        "delete a sealed file when all its events are that old: seconds, `180d`, `hipaa`,"
+        " `eu-ai-act`",
     )
     max_archive_bytes: int | None = _of_files(
-        None, size, "delete the oldest sealed files when they are larger together: `10GB`"
+        None, size, "delete the oldest sealed files when all together are larger: `10GB`"
     )
     durability: str = _of_files(
         "process",
@@ -164,7 +165,7 @@ class Settings:
         None,
         parse_endpoint,
         "ship the events to a collector, at least once: `otlp` (as `OTEL_EXPORTER_OTLP_*` say),"
-        " or its URL",
+        " or its address (`docs/shipping.md`)",
         shown=shown_url,
     )
     capture_content: ContentCapture = _setting(
@@ -181,7 +182,7 @@ class Settings:
     private_ids: bool = _setting(
         False,
         parse_flag,
-        "the ids of all entries name people: hide them too (with `pseudonymize` or `erasable`)",
+        "hide entry ids too, since they name people (with `pseudonymize` or `erasable`)",
     )
     erasable: Path | bool = _setting(
         False,
@@ -208,8 +209,8 @@ class Settings:
     max_event_bytes: int = _setting(
         262_144,
         parse_event_bytes,
-        "length of an event's line at most: bytes, or `256KiB`; stores drop longer ones. Of what"
-        " is cut, its metadata has number, digest or the marker `truncated`",
+        "longest line of an event, since stores drop longer ones: bytes, or `256KiB`. Of what is"
+        " cut, the metadata has the number, the digest or the marker `truncated`",
     )
     baggage_identity: bool = _setting(
         False,
@@ -225,9 +226,9 @@ class Settings:
     record_reads: str = _setting(
         "revealing",
         one_of("off", "revealing", "all", "required"),
-        "of the commands that read an archive, as AUDIT events: which readings are recorded."
-        " `revealing`: of personal data that was encrypted, and what is made for others; `all`;"
-        " `required`: as `all`, and nothing is shown that cannot be recorded",
+        "which readings of an archive by commands are recorded, as AUDIT events: `off`;"
+        " `revealing`: those that decrypt personal data, or make something for others; `all`;"
+        " `required`: all, and nothing is shown that cannot be recorded",
         argument=False,
     )
     max_trace_events: int = _setting(

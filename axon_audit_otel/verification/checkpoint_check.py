@@ -109,6 +109,8 @@ class CheckpointCheck:
                     report.cosigned_at = statement.cosigned_at
                     report.cosigned_by = [witness.name for witness in statement.cosigned]
         report.checkpoints = len(statements)
+        # With keys, none is among them that no key signed.
+        report.unchecked = sum(not statement.proves for statement in statements)
         if shorter:
             most = max(shorter, key=lambda s: s.checkpoint.size)
             words = f"{most} knew {most.checkpoint.size} lines of it, {len(self.manifest.lines)}"

@@ -207,6 +207,7 @@ class WriterReport(msgspec.Struct, kw_only=True):
         steps_back: Places where time runs backwards, up to a hundred.
         more_steps_back: Number of further ones.
         checkpoints: Number of different states in the checkpoints that were checked.
+        unchecked: Number of these whose signatures were not checked, as no key was given.
         proved_until: Number of the newest event that a signed checkpoint covers: up to
             there nothing is missing or forged, but for what is adopted. If the trail was
             truncated after it, this could not be noticed. None: nothing is covered.
@@ -242,6 +243,7 @@ class WriterReport(msgspec.Struct, kw_only=True):
     steps_back: list[StepBack] = msgspec.field(default_factory=list)
     more_steps_back: int = 0
     checkpoints: int = 0
+    unchecked: int = 0
     proved_until: int | None = None
     proved_until_time: datetime | None = None
     proved_at: datetime | None = None
@@ -267,14 +269,17 @@ class WriterReport(msgspec.Struct, kw_only=True):
 
     def uncovered_by(self, clock: Callable[[datetime], str]) -> str:
         """The text of `uncovered`, with the time as *clock* formats it."""
+        unseen = (
+            "events cut off at its end, or a history rewritten as a whole, could not be noticed"
+        )
+        if self.proved_until is None and self.unchecked:
+            count = f"{self.unchecked} checkpoint{'' if self.unchecked == 1 else 's'}"
+            return f"{count} not checked, as no key was given: {unseen}"
         if self.proved_until is None:
-            return (
-                "no signed checkpoint proves any of it: a tail cut off, or a history rewritten"
-                " as a whole, could not be noticed"
-            )
+            return f"no signed checkpoint covers it: {unseen}"
         moment = self.proved_until_time or self.proved_at
         when = f" ({clock(moment)})" if moment else ""
-        return f"a tail cut after event {self.proved_until}{when} could not be noticed"
+        return f"events cut off after event {self.proved_until}{when} could not be noticed"
 
 
 class VerifyReport(msgspec.Struct, kw_only=True):
@@ -333,8 +338,8 @@ class VerifyReport(msgspec.Struct, kw_only=True):
         if all(writer.outside_until for writer in self.writers if not writer.is_empty):
             return None
         return (
-            "a whole writer, or the whole archive, could be missing: give --checkpoint with a copy"
-            " from elsewhere"
+            "a whole trail, or the whole archive, could be missing: give a checkpoint that was kept"
+            " elsewhere (--checkpoint)"
         )
 
     @property

@@ -275,12 +275,12 @@ class TestCommand:
             emit({"altered": ["e1", "\x1b[2J"]}, hours=8)
             emit({"altered": ["e1", "e3"]}, hours=8)
             emit({"derived_remaining": ["s1"]}, "FORGET", hours=3)
-        found = json.loads(cli("alerts", tmp_path, "--json").stdout)
+        found = json.loads(cli("alerts", tmp_path, "--json", code=1).stdout)
         assert [(a["rule"], a["count"], a["entry_ids"]) for a in found] == [
             ("altered_entry", 4, ["e3", "e1", "\x1b[2J"]),
             ("incomplete_forget", 1, ["s1"]),
         ]
-        said = cli("alerts", tmp_path).stdout
+        said = cli("alerts", tmp_path, code=1).stdout
         assert "altered_entry: 4 altered entries ('e3', 'e1', '\\x1b[2J'), more than 0" in said
 
     async def test_query(

@@ -325,7 +325,7 @@ class TestDeletions:
         """`axon-audit alerts` says how many entries one operation deleted."""
         await audit.log_event("FORGET", entry_ids=[str(number) for number in range(500)])
         audit.export_to_file(tmp_path / "audit_2026_01_05_000000.json")
-        said = cli("alerts", tmp_path / "audit_2026_01_05_000000.json").stdout
+        said = cli("alerts", tmp_path / "audit_2026_01_05_000000.json", code=1).stdout
         assert "excessive_deletions: 500 entries deleted, more than 100 in 1h" in said
 
     def test_failures_are_operations(self) -> None:
@@ -851,13 +851,13 @@ class TestCommand:
             for minute in range(8):
                 at("EXPORT", "eve\x1b[2J" if minute else "bob", minutes=minute)
             at("FORGET", "bob", days=3)
-        found = json.loads(cli("alerts", tmp_path, "--json").stdout)
+        found = json.loads(cli("alerts", tmp_path, "--json", code=1).stdout)
         assert [(a["rule"], a["user_id"], a["count"], a["since"][:19]) for a in found] == [
             ("unusual_exports", None, 8, "2026-01-05T00:05:00"),
             ("unusual_exports_by_user", "eve\x1b[2J", 7, "2026-01-05T00:06:00"),
         ]
         assert found[0]["resolved_at"] == "2026-01-06T00:07:00.000000Z"
-        said = cli("alerts", tmp_path)
+        said = cli("alerts", tmp_path, code=1)
         assert "unusual_exports_by_user: 7 EXPORT events by user 'eve\\x1b[2J', more" in said.stdout
         assert said.stderr == "2 alerts\n"
 

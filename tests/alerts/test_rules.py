@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +14,12 @@ import pytest
 from axon_audit_otel import (
     DEFAULT_RULES,
     AuditConfigError,
+    AuditLogger,
     Rule,
+    SecurityMonitor,
 )
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/alerts.md"
 
 
 class TestRule:
@@ -85,3 +93,84 @@ class TestRule:
             Rule(**{"name": "mine", "over": 1, "window": "1h", **wrong})
         assert said in str(caught.value)
         assert str(caught.value).startswith(f"rule {wrong.get('name', 'mine')!r}: ")
+
+
+class TestFile:
+    """Rules in a JSON file, for the monitor and for `axon-audit alerts`."""
+
+    def test_example(self, audit: AuditLogger, tmp_path: Path) -> None:
+        """The example of the documentation is the default rules and one more."""
+        (text,) = re.findall(r"^```json\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+        file = tmp_path / "rules.json"
+        file.write_text(text)
+        monitor = SecurityMonitor(audit, file)
+        mine = Rule(
+            "mass_import",
+            operations="IMPORT",
+            over=1,
+            window="10m",
+            per_user=True,
+            severity="critical",
+            summary="Many imports by one user.",
+        )
+        assert monitor.rules == (*DEFAULT_RULES, mine)
+        assert SecurityMonitor(audit, str(file)).rules == monitor.rules
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("", "is not JSON"),
+            ("[{]", "is not JSON"),
+            ("\xff", "is not JSON"),
+            ("{}", "must be a list of rules"),
+            ('["defaults"]', "item 1: 'defaults': must be a rule"),
+            ('["default", {"name": "a", "over": 1}]', "item 2: the field 'window' is missing"),
+            (
+                '[{"name": "a", "over": 1, "windw": "1h"}]',
+                "no such field: 'windw'; a rule",
+            ),
+            (
+                '[{"name": "a", "over": 1, "window": "1x"}]',
+                "item 1: rule 'a': window='1x'",
+            ),
+            ('[{"name": "a", "over": 1, "window": 1, "operations": ["EAT"]}]', "use one of STORE"),
+            ('["default", "default"]', "'excessive_deletions' is there twice: rename one"),
+            (None, "cannot be read: No such file or directory"),
+        ],
+    )
+    def test_refused(
+        self,
+        text: str | None,
+        said: str,
+        audit: AuditLogger,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        cli: Callable[..., Any],
+    ) -> None:
+        """What cannot work is named with its file and its place; the command ends with 2."""
+        monkeypatch.chdir(tmp_path)
+        file = Path("rules.json")
+        if text is not None:
+            file.write_text(text, encoding="latin-1")
+        with pytest.raises(AuditConfigError) as caught:
+            SecurityMonitor(audit, file)
+        assert str(caught.value).startswith("'rules.json'")
+        assert said in str(caught.value)
+        assert said in cli("alerts", tmp_path, "--rules", file, code=2).stderr
+
+    async def test_command(
+        self, audit: AuditLogger, tmp_path: Path, cli: Callable[..., Any]
+    ) -> None:
+        """`axon-audit alerts` applies them alone; its exit code says if there are alerts."""
+        events, rules = tmp_path / "audit_2026_01_05_000000.json", tmp_path / "rules.json"
+        for _ in range(6):
+            await audit.log_event("EXPORT", "eve")
+        audit.export_to_file(events)
+        rule = {"name": "any_export", "operations": "EXPORT", "over": 5, "window": "1h"}
+        rules.write_text(json.dumps([rule]))
+        said = cli("alerts", events, "--rules", rules, code=1)
+        assert [line.split(": ")[1] for line in said.stdout.splitlines()] == ["any_export"]
+        assert said.stderr == "1 alert\n"
+        assert len(json.loads(cli("alerts", events, "--json", code=1).stdout)) == 2
+        rules.write_text(json.dumps([{**rule, "over": 6}]))
+        assert cli("alerts", events, "--rules", rules).stdout == ""

@@ -147,7 +147,7 @@ def test_the_source_is_named(demo: Path, cli: Cli, form: str) -> None:
         *((f"out.{form}", form) for form in FORMATS),
         *(("out.ocsf.jsonl", "ocsf"), ("out.ecs.ndjson", "ecs"), ("OUT.OCSF.JSON", "ocsf")),
         *(("out.cef.jsonl", "cef"), ("out.jsonl", "jsonl"), ("ocsf", "json"), ("a.b.json", "json")),
-        *((".ocsf", "json"), ("out.ocsf.txt", "json"), ("out.csv.json", "json")),
+        *((".ocsf", "json"), ("out.csv.json", "json"), ("out.NDJSON", "jsonl")),
     ],
 )
 def test_endings(demo: Path, cli: Cli, tmp_path: Path, name: str, form: str) -> None:
@@ -158,6 +158,15 @@ def test_endings(demo: Path, cli: Cli, tmp_path: Path, name: str, form: str) -> 
         cli("export", demo, tmp_path / name, "--json", "--force", "--format", "CSV").stdout
     )
     assert told["format"] == "csv"
+
+
+@pytest.mark.parametrize("name", ["out.xml", "out.ocsf.txt", "out.json.gz"])
+def test_unknown_endings(demo: Path, cli: Cli, tmp_path: Path, name: str) -> None:
+    """An ending that is no format is refused with those that are; `--format` decides then."""
+    said = cli("export", demo, tmp_path / name, code=2).stderr
+    assert "is no format that can be written: use .json, .jsonl, .csv, " in said
+    assert not (tmp_path / name).exists()
+    cli("export", demo, tmp_path / name, "--format", "cef")
 
 
 def test_unknown_formats_are_refused(demo: Path, cli: Cli, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from month import archive, days
 from rich.cells import cell_len
 
 from axon_audit_otel import AuditEvent, AuditLogger, Rule, SecurityMonitor, __version__
+from axon_audit_otel.cli.examples import EXAMPLES
 
 COMMANDS = ["demo", "query", "stats", "tail", "export", "keygen", "verify", "prove", "hold"]
 COMMANDS += ["erase", "pseudonym", "alerts", "replay", "influence", "lineage", "receipt"]
@@ -88,9 +89,26 @@ class TestHelp:
     def test_the_list_of_commands(self, cli: Cli) -> None:
         """The program's own help names every command, each with a whole sentence."""
         said = cli("-h").stdout
-        listed = re.findall(r"^  ([a-z-]+)  +([A-Z].+)$", said.partition("Ask:")[2], re.MULTILINE)
+        listed = re.findall(
+            r"^  ([a-z-]+)  +([A-Z].+)$",
+            said.partition("Ask:")[2].partition("Environment")[0],
+            re.MULTILINE,
+        )
         assert sorted(name for name, _ in listed) == sorted(COMMANDS)
         assert all(words.endswith(".") and not words.endswith("...") for _, words in listed)
+
+    def test_examples(self, cli: Cli) -> None:
+        """Each command's help ends with examples, whose options there are."""
+        assert sorted(EXAMPLES) == sorted(COMMANDS)
+        for command, examples in EXAMPLES.items():
+            said = cli(command, "-h").stdout
+            options = set(
+                re.findall(r"--[a-z-]+", said.partition("Options:")[2].split("Exampl")[0])
+            )
+            for example in examples:
+                assert said.rstrip("\n").find(f"  axon-audit {command} {example}".rstrip()) > 0
+                own = example.partition(" -- ")[0].partition(" | ")[0]
+                assert set(re.findall(r"(?<!\S)--[a-z-]+", own)) <= options
 
     def test_every_command_is_documented(self) -> None:
         """The page of the command line shows each command."""
@@ -811,7 +829,7 @@ class TestExport:
         for name, options, form in (
             ("a.csv", ["--format", "JSONL"], "jsonl"),
             ("a.CSV", [], "csv"),
-            ("a.txt", [], "json"),
+            ("a", [], "json"),
         ):
             said = cli("export", trail, tmp_path / name, *options, "--json").stdout
             assert json.loads(said)["format"] == form
@@ -892,3 +910,27 @@ class TestExport:
         trail.write_bytes(b"nothing of ours")
         cli("export", trail, tmp_path / "other.csv", code=1)
         assert {path.name for path in tmp_path.iterdir()} == {"trail", "out.csv"}
+
+
+@pytest.mark.parametrize("command", [["hold"], ["index"], ["erase", "alice"]])
+def test_no_archive(cli: Cli, tmp_path: Path, command: list[str]) -> None:
+    """What is no directory is no archive: exit code 2; so is a place where nothing is."""
+    assert "is no archive: give the directory" in cli(*command, os.devnull, code=2).stderr
+    assert "no such file or directory" in cli(*command, tmp_path / "missing", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "known"),
+    [
+        (["report", "{}", "--month", "this", "-o"], "month.pdf", "use .zip; or name a new dir"),
+        (["subject", "alice", "{}", "-o"], "alice.pdf", "use .html, .htm, .json, .csv, or --f"),
+        (["export", "{}"], "events.xml", "use .json, .jsonl, .csv"),
+    ],
+)
+def test_unknown_formats(
+    cli: Cli, trail: Path, tmp_path: Path, command: list[str], name: str, known: str
+) -> None:
+    """A name whose ending is that of another format is refused, with those that can be written."""
+    said = cli(*(word.format(trail.parent) for word in command), tmp_path / name, code=2).stderr
+    assert known in " ".join(said.split())
+    assert not (tmp_path / name).exists()

@@ -210,7 +210,7 @@ class TestRequiredCheckpoint:
         """Without one, it is said that nobody could notice it."""
         desk.record()
         said = desk.verify("--key", PUBLIC, code=0)
-        assert "a whole writer, or the whole archive, could be missing: give --checkpoint" in said
+        assert "A whole trail, or the whole archive, could be missing: give a checkpoint" in said
 
     def test_no_checkpoint_in_it(self, desk: Desk, cli: Cli) -> None:
         desk.record()

@@ -112,3 +112,16 @@ def test_as_a_line(make_audit: Make) -> None:
     audit = make_audit()
     audit.record("RECALL", entry_ids=[f"entry-{number}" for number in range(50_000)])
     assert str(only_event(audit)).endswith("RECALL SUCCESS: 50000 entries")
+
+
+def test_ids_in_a_line(make_audit: Make) -> None:
+    """An id in which one could not see where it ends is in quotes."""
+    audit = make_audit()
+    subjects = ["bob", "O'Neil", "a, b"]
+    audit.record("RECALL", user_id="Alice Smith", subjects=subjects)
+    assert str(only_event(audit)).endswith(
+        """ by 'Alice Smith', data of bob, "O'Neil", 'a, b': 0 entries"""
+    )
+    audit = make_audit()
+    audit.record("RECALL", user_id="alice@example.com", subjects=["org:7/bob"])
+    assert str(only_event(audit)).endswith(" by alice@example.com, data of org:7/bob: 0 entries")

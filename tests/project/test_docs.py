@@ -82,7 +82,7 @@ def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def _run_page(page: Path) -> None:
-    namespace: dict[str, Any] = {"__name__": "__docs__"}
+    namespace: dict[str, Any] = {"__name__": "__main__"}
     printed, ran = "", 0
     for language, source, line in _blocks(page):
         if language == "python":

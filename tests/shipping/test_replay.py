@@ -205,7 +205,7 @@ def test_command(archive: Path, http: Receiver, cli: Cli) -> None:
     nobody = f"--endpoint=http://127.0.0.1:{free_port()}"
     failed = cli("replay", archive, nobody, "--all", "--patience=0", code=1)
     assert "not everything was sent" in failed.stderr
-    cli("replay", archive, "--endpoint=collector:4318", code=1)
+    cli("replay", archive, "--endpoint=collector", code=1)
     cli("replay", archive, url, "--header", "x-tenant", code=2)
     cli("replay", archive / "missing", url, code=1)
 
@@ -247,7 +247,7 @@ def test_endpoints(
     ("name", "value"),
     [
         ("PROTOCOL", "http/json"),
-        ("ENDPOINT", "collector:4318"),
+        ("ENDPOINT", "collector"),
         ("TIMEOUT", "soon"),
         ("TIMEOUT", "-1"),
         ("COMPRESSION", "brotli"),

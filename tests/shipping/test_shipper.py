@@ -361,7 +361,7 @@ async def test_options_of_the_environment(
 
 
 @pytest.mark.parametrize(
-    "given", ["localhost:4318", "ftp://x", "http://", "http://x:99999", 4318, "http://[::1"]
+    "given", ["collector", "ftp://x", "http://", "http://x:99999", 4318, "http://[::1"]
 )
 def test_wrong_urls(given: Any) -> None:
     """A URL that cannot be one is refused at once, and shown."""

@@ -411,7 +411,7 @@ class TestSecrets:
         [
             "http://ada:quetzal@127.0.0.1:x",
             "ftp://ada:quetzal@host",
-            "ada:quetzal@host:4318",
+            "ada:quetzal@host",
             "http://ada:quet/@zal@:4318",
             "https://:4318?api_key=quetzal",
         ],

@@ -83,7 +83,7 @@ class TestSound:
     def test_told(self, archive: Path, cli: Cli) -> None:
         """The command says so."""
         said = " ".join(cli("verify", archive, "--key", PUBLIC).stdout.split())
-        assert "6 files by the digest that a signed checkpoint covers, 0 line by line" in said
+        assert "6 files checked by the digest that is signed, 0 line by line" in said
         assert "by the digest" not in cli("verify", archive, "--key", PUBLIC, "--full").stdout
 
     def test_progress(self, archive: Path) -> None:

@@ -188,6 +188,11 @@ class TestUntouched:
         that was kept elsewhere does."""
         assert verify(signed.path).writers[0].proved_until is None
         assert "could not be noticed" in verify(signed.path).writers[0].uncovered
+        assert (
+            verify(signed.path).writers[0].unchecked == verify(signed.path).writers[0].checkpoints
+        )
+        assert "not checked, as no key was given" in verify(signed.path).writers[0].uncovered
+        assert verify(signed.path, [PUBLIC]).writers[0].unchecked == 0
         report = verify(signed.path, checkpoints=[signed.outside])
         assert damage(report) == []
         assert report.writers[0].proved_until == SEALED
@@ -740,7 +745,7 @@ class TestTail:
         report = verify(bare.path)
         assert damage(report) == []
         assert report.writers[0].proved_until is None
-        assert "a tail cut off" in report.writers[0].uncovered
+        assert "cut off at its end" in report.writers[0].uncovered
         assert "could not be noticed" in report.writers[0].uncovered
 
     def test_with_those_beside_it(self, archive: Archive) -> None:
@@ -760,7 +765,7 @@ class TestTail:
         assert damage(report) == []
         until = SEALED - PER_FILE
         assert report.writers[0].proved_until == until
-        assert f"a tail cut after event {until} (" in report.writers[0].uncovered
+        assert f"events cut off after event {until} (" in report.writers[0].uncovered
 
     def test_with_one_kept_elsewhere(self, archive: Archive) -> None:
         """Then it is noticed, and said what is missing."""
@@ -1376,7 +1381,7 @@ class TestCommand:
         assert said == cli("verify", signed.path, "--key", PUBLIC).stdout
         assert "default: 200 events, 1 to 200, in 6 sealed files" in said
         assert "20 events in the journal" in said
-        assert "a tail cut after event 180 (" in " ".join(said.split())
+        assert "events cut off after event 180 (" in " ".join(said.split())
         assert "No damage was found." in said
         assert max(map(len, said.splitlines())) <= 80
 
@@ -1384,7 +1389,9 @@ class TestCommand:
         """It is said that no signature was checked, and that nothing is proved."""
         said = " ".join(cli("verify", signed.path).stdout.split())
         assert "No key was given" in said
-        assert "no signed checkpoint proves any of it" in said
+        assert "6 checkpoints not checked, as no key was given" in said
+        assert "no signed checkpoint" not in said
+        assert "give the public key of the application: --key FILE" in said
 
     def test_damage(self, cli: Cli, archive: Archive) -> None:
         """Exit code 1; file, event and kind, in 80 columns."""

@@ -34,6 +34,7 @@ from ...events.model import AuditEvent
 from ...events.query import Query
 from ...events.statistics import summarise
 from ...otel_setup import configure, serve_metrics
+from ...otlp.address import parse_address
 from ...trail.audit_logger import AuditLogger
 from ..event_lines import EventLines
 from ..keygen import write_key
@@ -392,7 +393,9 @@ class _Shipping(logging.Handler):
         self._problem: str | None = None
         protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
         default = f"http://localhost:{4317 if protocol == 'grpc' else 4318}"
-        self._endpoint = without_login(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or default)
+        given = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or default
+        parse_address(given, "OTEL_EXPORTER_OTLP_ENDPOINT")  # or no exporter could read it
+        self._endpoint = without_login(given)
         self.outcome = f"ships to {self._endpoint}"
         self._providers = configure(service_name="axon-audit-demo")
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from . import health, overview, rules, security
+from .logstores import VICTORIA_LOGS
 
 HERE = Path(__file__).resolve().parent
 
@@ -16,6 +17,8 @@ def generated() -> dict[str, str]:
         "memory-overview.json": overview.build(),
         "audit-trail-health.json": health.build(),
         "security-compliance.json": security.build(),
+        # Not beside the others: where there is no VictoriaLogs, it would be a dashboard in vain.
+        "victorialogs/security-compliance.json": security.build(VICTORIA_LOGS),
         **{f"rules/{name}": content for name, content in rules.files().items()},
     }
 

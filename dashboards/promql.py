@@ -30,8 +30,10 @@ FAILED = 'status!="SUCCESS"'
 #: What the application did; AUDIT is what a trail says of itself.
 OF_MEMORY = 'operation!="AUDIT"'
 
+#: Where a process runs, in as far as scrapes say it: *All* selects what has no such label, too.
+PLACE = ('cluster=~"$cluster"', 'namespace=~"$namespace"')
 #: What the variables of a dashboard select.
-_VARIABLES = ('job=~"$job"', 'instance=~"$instance"', 'trail=~"$trail"')
+_VARIABLES = (*PLACE, 'job=~"$job"', 'instance=~"$instance"', 'trail=~"$trail"')
 #: The same of metrics that tell memory systems apart.
 _SYSTEM = 'system=~"$system"'
 _OF_SYSTEMS = {OPERATIONS, BUCKETS, IN_PROGRESS, ENTRIES}
@@ -58,9 +60,10 @@ def total(by: str, expression: str) -> str:
     return f"sum by ({by}) ({expression})" if by else f"sum({expression})"
 
 
-def nonzero(by: str, common: str, expression: str) -> str:
-    """`total` by *by* of what is not 0; where all is 0, that by *common*: 0 is not "no data"."""
-    return f"{total(by, expression)} > 0 or {total(common, expression)} == 0"
+def nonzero(by: str, expression: str) -> str:
+    """`total` by *by* of what is not 0; where all is 0, a series "none": 0 is not "no data"."""
+    none = f'label_replace({total("", expression)} == 0, "{by}", "none", "", "")'
+    return f"{total(by, expression)} > 0 or {none}"
 
 
 def share(part: str, whole: str) -> str:

@@ -1,0 +1,35 @@
+"""The colours of all dashboards: one for each operation, one for each outcome, everywhere.
+
+Told apart by people who see no red, no green or no blue, on the dark and on the light theme:
+`tests/project/test_dashboard_colors.py` measures it. A name is Grafana's and has a shade for each
+theme; a hex value is the same on both.
+"""
+
+from __future__ import annotations
+
+GOOD, WARN, BAD = "blue", "semi-dark-yellow", "semi-dark-red"
+#: What is neither: a number to be known.
+PLAIN = "text"
+
+STATUSES = {"SUCCESS": GOOD, "PARTIAL": WARN, "FAILURE": BAD}
+OPERATIONS = {
+    "STORE": "#12CBF5",
+    "RECALL": "#814EC6",
+    "FORGET": "#CF7B26",
+    "COMPACT": "#296F16",
+    "EXPORT": "#A24988",
+    "IMPORT": "#A4C19D",
+    "SYNC": "#4B8EFE",
+    "TRANSACTION": "#A387A9",
+    "BULK_STORE": "#E6AC3D",
+    "REINDEX": "#608C74",
+    "AUDIT": "text",
+    "OTHER": "#909090",
+}
+#: The rarer, the darker on white, the brighter on black.
+QUANTILES = {"p50": "super-light-blue", "p95": "blue", "p99": "semi-dark-orange"}
+#: Of series that say what happens and what comes of it.
+PAIRS = {"recorded": "super-light-blue", "shipped": "semi-dark-orange"}
+
+#: By the name of a series. Others (trails, systems, users) get theirs by their name, too.
+SERIES = {**OPERATIONS, **STATUSES, **QUANTILES, **PAIRS}

@@ -28,8 +28,20 @@ OPERATIONS = {
 }
 #: The rarer, the darker on white, the brighter on black.
 QUANTILES = {"p50": "super-light-blue", "p95": "blue", "p99": "semi-dark-orange"}
-#: Of series that say what happens and what comes of it.
-PAIRS = {"recorded": "super-light-blue", "shipped": "semi-dark-orange"}
+#: Of series that are not one of many.
+ALONE = {
+    "recorded": "super-light-blue",
+    "shipped": "semi-dark-orange",
+    "success": GOOD,
+    "fast enough": GOOD,
+}
 
-#: By the name of a series. Others (trails, systems, users) get theirs by their name, too.
-SERIES = {**OPERATIONS, **STATUSES, **QUANTILES, **PAIRS}
+
+def of_series(legend: str) -> dict[str, str]:
+    """Colours by the name of a series, of those that *legend* stands for: ``{{operation}}``.
+
+    All others (trails, systems, users) get theirs by their name, too, from Grafana's palette.
+    """
+    families = {"{{operation}}": OPERATIONS, "{{status}}": STATUSES}
+    alone = {**QUANTILES, **ALONE}
+    return families.get(legend) or ({legend: alone[legend]} if legend in alone else {})

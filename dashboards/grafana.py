@@ -147,13 +147,14 @@ def _worded(unit: str) -> str:
     return unit if unit in _UNITS else f"suffix:{unit}"
 
 
-def _colored(panel: Any) -> Any:
+def _colored(panel: Any, queries: Sequence[Any]) -> Any:
     """The same colour for the same name on every dashboard."""
     by_name = dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
     panel = panel.color_scheme(by_name)
-    for name, color in colors.SERIES.items():
-        fixed = DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})
-        panel = panel.override_by_name(name, [fixed])
+    for one in queries:
+        for name, color in colors.of_series(one.build().legend_format).items():
+            fixed = DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})
+            panel = panel.override_by_name(name, [fixed])
     return panel
 
 
@@ -186,7 +187,7 @@ def graph(
         whole: What is counted has no fractions: bars, one an interval.
     """
     panel = described(timeseries.Panel(), title, description, span, 8, absent, runbook)
-    panel = _colored(panel).datasource(METRICS).span_nulls(False)
+    panel = _colored(panel, queries).datasource(METRICS).span_nulls(False)
     panel = panel.line_width(1 if stack else 2).show_points(VisibilityMode.NEVER)
     panel = panel.fill_opacity(80 if whole else 40 if stack else 0)
     panel = panel.legend(_legend(span)).thresholds(thresholds(steps))

@@ -139,7 +139,7 @@ def _objectives() -> list[Any]:
     awaited = 'operation=~"STORE|RECALL|FORGET"'
     bound = f"{_SLOW:g}|{float(_SLOW)!r}".replace(".", "\\\\.")
     fast = q.total("", q.rate(q.BUCKETS, awaited, f'le=~"{bound}"'))
-    count = q.total("", q.rate(f"{q.DURATION}_count", awaited))
+    count = q.total("", q.rate(q.DURATIONS, awaited))
     failed = q.total("job, trail", q.increase(*_OPERATIONS, q.FAILED, over="1h"))
     every = q.total("job, trail", q.increase(*_OPERATIONS, over="1h"))
     page, ticket = OBJECTIVES.burn_rates[0].factor, OBJECTIVES.burn_rates[-1].factor

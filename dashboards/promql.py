@@ -9,6 +9,7 @@ from axon_audit_otel.core import semconv
 OPERATIONS = f"{semconv.METRIC_OPERATIONS}_total"
 DURATION = semconv.METRIC_DURATION
 BUCKETS = f"{DURATION}_bucket"
+DURATIONS = f"{DURATION}_count"
 IN_PROGRESS = semconv.METRIC_IN_PROGRESS
 ENTRIES = f"{semconv.METRIC_ENTRIES}_total"
 FINDINGS = f"{semconv.METRIC_FINDINGS}_total"
@@ -36,7 +37,7 @@ PLACE = ('cluster=~"$cluster"', 'namespace=~"$namespace"')
 _VARIABLES = (*PLACE, 'job=~"$job"', 'instance=~"$instance"', 'trail=~"$trail"')
 #: The same of metrics that tell memory systems apart.
 _SYSTEM = 'system=~"$system"'
-_OF_SYSTEMS = {OPERATIONS, BUCKETS, IN_PROGRESS, ENTRIES}
+_OF_SYSTEMS = {OPERATIONS, BUCKETS, DURATIONS, IN_PROGRESS, ENTRIES}
 
 
 def select(metric: str, *matchers: str, every_system: bool = False) -> str:

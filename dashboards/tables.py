@@ -26,7 +26,7 @@ _WIDTHS = {"time": 180, "operation": 120, "status": 90, "entries": 75, "system":
 
 def events(
     title: str, description: str, store: LogStore, which: str, only_user: str, absent: str
-) -> table.Panel:
+) -> Any:
     """Rows of *store* that *which* selects; *only_user* is a link to the same of one user."""
     panel = g.described(table.Panel(), title, description, 24, 13, absent, "")
     panel = panel.datasource(store.source).unit("string").thresholds(g.thresholds(g.PLAIN))

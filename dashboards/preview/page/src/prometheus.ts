@@ -21,7 +21,7 @@ export interface Exemplar {
   value: number;
 }
 
-interface Series {
+export interface Series {
   metric: Labels;
   values?: Array<[number, string]>;
   value?: [number, string];
@@ -130,7 +130,12 @@ function number(text: string): number | null {
   return Number.isNaN(value) ? null : value;
 }
 
-function frame(series: Series, target: PrometheusQuery, step: number): DataFrame {
+/** One series; its name is the legend with the values of its labels. */
+export function frame(
+  series: Series,
+  target: { refId: string; expr: string; legendFormat?: string },
+  step: number
+): DataFrame {
   const { __name__: metric, ...labels } = series.metric;
   const samples = points(series);
   const legend = target.legendFormat;

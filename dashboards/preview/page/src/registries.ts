@@ -18,6 +18,8 @@ import {
   type FieldConfigSource,
 } from '@grafana/data';
 
+import { extractFields } from './extractFields';
+
 type Process = FieldConfigPropertyItem['process'];
 
 function option(id: string, process: Process, custom = false): FieldConfigPropertyItem {
@@ -52,7 +54,9 @@ const standard = (): FieldConfigPropertyItem[] => [
 export function register(): void {
   standardFieldConfigEditorRegistry.setInit(standard);
   // Some are listed under two names.
-  const byId = new Map(Object.values(standardTransformers).map((one) => [one.id as string, one]));
+  const byId = new Map(
+    [...Object.values(standardTransformers), extractFields].map((one) => [one.id as string, one])
+  );
   standardTransformersRegistry.setInit(
     () =>
       [...byId.values()].map((one) => ({

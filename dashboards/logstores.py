@@ -107,7 +107,7 @@ class _Loki(LogStore):
     failed = '| axon_status!="SUCCESS"'
     notable = f"{moving} or {failed.removeprefix('| ')}"
 
-    #: A Loki before 3.7 does not keep the name of an event; a checkpoint has no operation.
+    #: A Loki of before April 2026 does not keep an event's name; a checkpoint has no operation.
     #: Lines that name no system are of any: what a trail says of itself.
     _events = (
         '{service_name=~"$service"}'

@@ -349,7 +349,7 @@ class TestLogStores:
             expression = target["expr"]
             assert semconv.EVENT_NAME in expression
             if uid == "axon-audit-security":
-                # A Loki before 3.7 does not keep the name: then a checkpoint lacks an operation.
+                # An older Loki does not keep the name: then a checkpoint lacks an operation.
                 assert f'event_name=~"{semconv.EVENT_NAME}|" | axon_operation!=""' in expression
                 (choice,) = re.findall(r'axon_system=~"([^"]*)"', expression)
                 for selected in ("mem0", "(axon|mem0)", ".*"):

@@ -35,13 +35,23 @@ ALONE = {
     "success": GOOD,
     "fast enough": GOOD,
 }
+#: Memory systems that we record by ourselves; those of an application are `OTHERS`.
+SYSTEMS = {
+    "axon": "#4B8EFE",
+    "mem0": "#E6AC3D",
+    "langgraph": "#A24988",
+    "mcp": "#12CBF5",
+    "none": "#A4C19D",
+    "other": "#909090",
+}
+#: Lines of which there are a few, and none is good or bad: shades of one colour.
+TRAILS = {"mode": "shades", "fixedColor": GOOD}
+#: Users, stages, reasons: Grafana's own colours, in their order.
+OTHERS = {"mode": "palette-classic"}
 
 
 def of_series(legend: str) -> dict[str, str]:
-    """Colours by the name of a series, of those that *legend* stands for: ``{{operation}}``.
-
-    All others (trails, systems, users) get theirs by their name, too, from Grafana's palette.
-    """
-    families = {"{{operation}}": OPERATIONS, "{{status}}": STATUSES}
+    """Colours by the name of a series, of those that *legend* stands for: ``{{operation}}``."""
+    families = {"{{operation}}": OPERATIONS, "{{status}}": STATUSES, "{{system}}": SYSTEMS}
     alone = {**QUANTILES, **ALONE}
     return families.get(legend) or ({legend: alone[legend]} if legend in alone else {})

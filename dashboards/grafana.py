@@ -149,13 +149,22 @@ def _worded(unit: str) -> str:
 
 def _colored(panel: Any, queries: Sequence[Any]) -> Any:
     """The same colour for the same name on every dashboard."""
-    by_name = dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
-    panel = panel.color_scheme(by_name)
+    legends = {one.build().legend_format for one in queries}
+    others = colors.TRAILS if legends == {"{{trail}}"} else colors.OTHERS
+    scheme = dashboard.FieldColor().mode(FieldColorModeId(others["mode"]))
+    panel = panel.color_scheme(scheme.fixed_color(others.get("fixedColor", "")))
     for one in queries:
-        for name, color in colors.of_series(one.build().legend_format).items():
-            fixed = DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})
-            panel = panel.override_by_name(name, [fixed])
+        built = one.build()
+        for name, color in colors.of_series(built.legend_format).items():
+            panel = panel.override_by_name(name, [_fixed(color)])
+        if '"nothing"' in str(getattr(built, "expr", "")):  # a line of its own, on no stack
+            alone = DynamicConfigValue("custom.stacking", {"mode": "none", "group": "A"})
+            panel = panel.override_by_name("nothing", [_fixed(colors.GOOD), alone])
     return panel
+
+
+def _fixed(color: str) -> DynamicConfigValue:
+    return DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})
 
 
 # --- panels --------------------------------------------------------------------------------

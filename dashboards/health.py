@@ -185,6 +185,7 @@ def _archive() -> list[Any]:
 
 def _stages() -> list[Any]:
     failed = q.increase(q.FAILURES, 'stage!="ship"', over="$__rate_interval")
+    ever = q.increase(q.FAILURES, 'stage!="ship"')
     retried = q.increase(q.FAILURES, _RETRY, over="$__rate_interval")
     worst = q.total("instance", q.increase(q.FAILURES, 'stage!="ship"'))
     return [
@@ -204,7 +205,7 @@ def _stages() -> list[Any]:
             "Failures of the audit trail itself, each interval: record and emit (on the way to the"
             " trail), encode, redact, journal, seal, commit, checkpoint, compress, retention, ...",
             "failures",
-            g.query(q.nonzero("stage", failed), "{{stage}}"),
+            g.query(q.happened("stage", failed, ever), "{{stage}}"),
             span=12,
             stack=True,
             soft_max=1,
@@ -245,6 +246,7 @@ def _stages() -> list[Any]:
 
 
 def _shipping() -> list[Any]:
+    dropped = q.rate(q.SHIPPING_DROPPED), q.increase(q.SHIPPING_DROPPED)
     return [
         g.graph(
             "Recorded and shipped",
@@ -269,7 +271,7 @@ def _shipping() -> list[Any]:
             "Events a second that were given up. Which of them the archive still has depends on"
             " the reason: see AxonAuditShippingDropped in the runbook.",
             "events/s",
-            g.query(q.nonzero("reason", q.rate(q.SHIPPING_DROPPED)), "{{reason}}"),
+            g.query(q.happened("reason", *dropped), "{{reason}}"),
             soft_max=1,
             absent=_NO_COLLECTOR,
             runbook=_DROPPED,

@@ -51,6 +51,7 @@ class LogStore:
         moving: Events that delete or move data, as a part of a query.
         failed: Those that did not succeed.
         notable: Both.
+        several: How an operation on entries of several persons counts, in words.
     """
 
     name: str
@@ -59,6 +60,7 @@ class LogStore:
     moving: str
     failed: str
     notable: str
+    several: str
 
     @property
     def variable(self) -> str:
@@ -82,6 +84,10 @@ class LogStore:
         """Number of events in the shown time: the ten values of *attribute* with most."""
         raise NotImplementedError
 
+    def top_subjects(self) -> Any:
+        """The same of the persons whose entries were touched."""
+        raise NotImplementedError
+
     def top_deleted(self, attribute: str) -> Any:
         """The same of the entries that FORGET deleted."""
         raise NotImplementedError
@@ -103,6 +109,7 @@ class _Loki(LogStore):
     """LogQL. Loki keeps attributes as structured metadata, with `_` in place of dots."""
 
     name, kind, traces = "Loki", "loki", "tempo"
+    several = "Persons whose entries were touched by the same operation stand together."
     moving = f'| axon_operation=~"{"|".join(_MOVING)}"'
     failed = '| axon_status!="SUCCESS"'
     notable = f"{moving} or {failed.removeprefix('| ')}"
@@ -120,6 +127,9 @@ class _Loki(LogStore):
         " | label_format entries=`{{if .entry_ids}}{{len (fromJson .entry_ids)}}{{else}}0{{end}}`"
     )
 
+    #: One person, or several without brackets and quotes.
+    _whose = r'{{regexReplaceAll "[\\[\\]\"]" (or .axon_subject_id .axon_subject_ids) ""}}'
+
     def service(self) -> Any:
         return log_choice(
             "service", "Service", "The service.name of the log records.", "service_name"
@@ -129,12 +139,8 @@ class _Loki(LogStore):
         return loki.Dataquery().expr(expression).query_type(kind).datasource(self.source)
 
     def rows(self, which: str = "") -> Any:
-        special = {
-            "whose": "{{or .axon_subject_id .axon_subject_ids}}",
-            "entries": "{{.entries}}",
-        }
         shown = ", ".join(
-            f"{name}=`{special.get(name) or f'{{{{.{_in_loki(attribute)}}}}}'}`"
+            f"{name}=`{self._whose if name == 'whose' else f'{{{{.{_in_loki(attribute)}}}}}'}`"
             for name, attribute in COLUMNS.items()
             if name != "entries"
         )
@@ -151,6 +157,11 @@ class _Loki(LogStore):
         counted = f"count_over_time({self._of(attribute, which)} [$__range])"
         legend = f"{{{{{_in_loki(attribute)}}}}}"
         return self._query(self._most(attribute, counted), "instant").legend_format(legend)
+
+    def top_subjects(self) -> Any:
+        named = f'{self._events} | label_format whose=`{self._whose}` | whose!=""'
+        counted = f"count_over_time({named} [$__range])"
+        return self._query(self._most("whose", counted), "instant").legend_format("{{whose}}")
 
     def top_deleted(self, attribute: str) -> Any:
         which = f'| axon_operation="FORGET" {self._counted} | unwrap entries'
@@ -207,6 +218,7 @@ class _VictoriaLogs(LogStore):
     """LogsQL. VictoriaLogs keeps attributes by their own names."""
 
     name, kind, traces = "VictoriaLogs", "victoriametrics-logs-datasource", "jaeger"
+    several = "An operation on entries of several persons counts for each of them."
     moving = f"{_quoted(semconv.AXON_OPERATION)}:in({','.join(_MOVING)})"
     failed = f"!{_quoted(semconv.AXON_STATUS)}:=SUCCESS"
     notable = f"({moving} or {failed})"
@@ -220,6 +232,8 @@ class _VictoriaLogs(LogStore):
         f' {_quoted(semconv.AUDIT_ACTOR_ID)}:~"$user"'
     )
     _counted = "| unpack_json from _msg fields (entry_ids) | json_array_len(entry_ids) as entries"
+    _one, _several = _quoted(semconv.AXON_SUBJECT_ID), _quoted(semconv.AXON_SUBJECT_IDS)
+    _whose = f'| format if ({_one}:"") "<{semconv.AXON_SUBJECT_IDS}>" as {_one}'
 
     def service(self) -> Any:
         asked = {"field": semconv.SERVICE_NAME, "query": "*", "refId": "service"}
@@ -237,31 +251,35 @@ class _VictoriaLogs(LogStore):
         return _LogsQuery(" ".join(expression.split()), kind, self.source, more=more)
 
     def rows(self, which: str = "") -> Any:
-        whose = _quoted(semconv.AXON_SUBJECT_ID)
         names = ", ".join(f"{_quoted(a)} as {name}" for name, a in COLUMNS.items() if a != name)
         return self._query(
             f"{self._events} {which} {self._counted}"
-            f' | format if ({whose}:"") "<{semconv.AXON_SUBJECT_IDS}>" as {whose}'
+            f' {self._whose} | replace_regexp ("[\\\\[\\\\]\\"]", "") at {self._one}'
             f" | sort by (_time desc) limit {_ROWS} | copy {names}"
             f" | fields _time, {', '.join(COLUMNS)}",
             "instant",
             maxLines=_ROWS,
         )
 
-    def _most(self, attribute: str, counted: str, which: str, name: str) -> str:
+    def _most(self, attribute: str, counted: str, which: str, name: str, named: bool = True) -> str:
+        present = f"{_quoted(attribute)}:*" if named else ""
         return (
-            f"{self._events} {_quoted(attribute)}:* {which}"
+            f"{self._events} {present} {which}"
             f" | stats by ({_quoted(attribute)}) {counted} as {name}"
         )
 
-    def _top(self, attribute: str, counted: str, which: str, name: str) -> Any:
-        most = self._most(attribute, counted, which, name)
+    def _top(self, attribute: str, counted: str, which: str, name: str, named: bool = True) -> Any:
+        most = self._most(attribute, counted, which, name, named)
         made = self._query(f"{most} | sort by ({name} desc) limit {_MOST}", "stats")
         made.legend_format = f"{{{{{attribute}}}}}"
         return made
 
     def top(self, attribute: str, which: str = "") -> Any:
         return self._top(attribute, "count()", which, "operations")
+
+    def top_subjects(self) -> Any:
+        which = f"| unroll ({self._several}) {self._whose} | filter {self._one}:*"
+        return self._top(semconv.AXON_SUBJECT_ID, "count()", which, "operations", named=False)
 
     def top_deleted(self, attribute: str) -> Any:
         which = f"{_quoted(semconv.AXON_OPERATION)}:=FORGET {self._counted}"

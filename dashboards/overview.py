@@ -40,9 +40,9 @@ def _summary() -> list[Any]:
     success = OBJECTIVES.success
     return [
         g.number(
-            "Operations",
+            "Operations a second",
             "Memory operations a second, of everything selected.",
-            _RATE,
+            "short",
             g.query(q.total("", q.rate(*_OPERATIONS))),
             decimals=1,
             absent=_IDLE,
@@ -100,6 +100,12 @@ def _summary() -> list[Any]:
     ]
 
 
+def _failed(by: str) -> str:
+    """What did not succeed a second, of those of which anything did not in the shown time."""
+    selected = *_OPERATIONS, q.FAILED
+    return q.happened(by, q.rate(*selected), q.increase(*selected))
+
+
 def _traffic() -> list[Any]:
     failed = q.rate(*_OPERATIONS, q.FAILED)
     return [
@@ -126,7 +132,7 @@ def _traffic() -> list[Any]:
             "Not succeeded, by operation",
             "Operations a second that ended in FAILURE or PARTIAL.",
             _RATE,
-            g.query(q.nonzero("operation", failed), "{{operation}}"),
+            g.query(_failed("operation"), "{{operation}}"),
             stack=True,
             absent=_IDLE,
             runbook=_BUDGET,
@@ -227,7 +233,6 @@ def _latency() -> list[Any]:
 
 
 def _systems() -> list[Any]:
-    failed = q.rate(*_OPERATIONS, q.FAILED)
     return [
         g.graph(
             "Operations by system",
@@ -242,7 +247,7 @@ def _systems() -> list[Any]:
             "Not succeeded, by system",
             "Operations a second that ended in FAILURE or PARTIAL, by the memory's library.",
             _RATE,
-            g.query(q.nonzero("system", failed), "{{system}}"),
+            g.query(_failed("system"), "{{system}}"),
             span=12,
             stack=True,
             absent=_IDLE,
@@ -252,6 +257,7 @@ def _systems() -> list[Any]:
 
 
 def _entries() -> list[Any]:
+    running = q.happened("operation", q.select(q.IN_PROGRESS), q.increase(*_OPERATIONS))
     return [
         g.graph(
             "Entries by operation",
@@ -266,7 +272,7 @@ def _entries() -> list[Any]:
             "In progress by operation",
             "Operations that run at the moment of a scrape.",
             "operations",
-            g.query(q.nonzero("operation", q.select(q.IN_PROGRESS)), "{{operation}}"),
+            g.query(running, "{{operation}}"),
             span=12,
             stack=True,
             soft_max=5,

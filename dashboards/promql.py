@@ -61,10 +61,13 @@ def total(by: str, expression: str) -> str:
     return f"sum by ({by}) ({expression})" if by else f"sum({expression})"
 
 
-def nonzero(by: str, expression: str) -> str:
-    """`total` by *by* of what is not 0; where all is 0, a series "none": 0 is not "no data"."""
-    none = f'label_replace({total("", expression)} == 0, "{by}", "none", "", "")'
-    return f"{total(by, expression)} > 0 or {none}"
+def happened(by: str, now: str, ever: str) -> str:
+    """`total` of *now* by *by*, of those of which there was something *ever*.
+
+    Where there was nothing of any, a series "nothing" at 0: that is not "no data".
+    """
+    nothing = f'label_replace({total("", ever)} == 0, "{by}", "nothing", "", "")'
+    return f"{total(by, now)} and on ({by}) {total(by, ever)} > 0 or {nothing}"
 
 
 def share(part: str, whole: str) -> str:

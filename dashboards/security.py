@@ -148,7 +148,7 @@ def _data() -> list[Any]:
             "Entries that need attention",
             "Altered, resurrected and remaining entries each interval, each time that one is seen.",
             "entries",
-            g.query(q.nonzero("kind", _each(q.FINDINGS)), "{{kind}}"),
+            g.query(q.happened("kind", _each(q.FINDINGS), q.increase(q.FINDINGS)), "{{kind}}"),
             stack=True,
             soft_max=1,
             absent=_NO_PROCESS,
@@ -158,7 +158,7 @@ def _data() -> list[Any]:
             "Personal data replaced, by kind",
             "What redaction found, each interval, in texts and metadata that were recorded.",
             "findings",
-            g.query(q.nonzero("kind", _each(q.PII)), "{{kind}}"),
+            g.query(q.happened("kind", _each(q.PII), q.increase(q.PII)), "{{kind}}"),
             stack=True,
             soft_max=1,
             absent=_NO_PROCESS,
@@ -168,7 +168,7 @@ def _data() -> list[Any]:
 
 def _people(store: LogStore) -> list[Any]:
     """By user and by agent: from the records, since they are no labels of metrics."""
-    who, agent, whose = semconv.AUDIT_ACTOR_ID, semconv.GEN_AI_AGENT_ID, semconv.AXON_SUBJECT_ID
+    who, agent = semconv.AUDIT_ACTOR_ID, semconv.GEN_AI_AGENT_ID
 
     def of_logs(panel: Any) -> Any:
         return panel.datasource(store.source)
@@ -194,10 +194,10 @@ def _people(store: LogStore) -> list[Any]:
             ),
             g.bars(
                 "Whose data",
-                f"Operations in the shown time, by the person whose entries they touched ({whose}):"
-                " the ten with most.",
+                "Operations in the shown time, by the person whose entries they touched: the ten"
+                f" with most. {store.several}",
                 "short",
-                store.top(whose),
+                store.top_subjects(),
                 absent="no data subject is named in this time",
             ),
             g.bars(

@@ -21,7 +21,18 @@ from .logstores import COLUMNS, LogStore
 __all__ = ["events"]
 
 #: Pixels; the others share what is left.
-_WIDTHS = {"time": 180, "operation": 120, "status": 90, "entries": 75, "system": 90}
+_WIDTHS = {
+    "time": 185,
+    "operation": 125,
+    "status": 90,
+    "who": 140,
+    "whose": 170,
+    "entries": 75,
+    "agent": 140,
+    "system": 95,
+    "error": 170,
+    "trace": 150,
+}
 
 
 def events(
@@ -33,6 +44,8 @@ def events(
     panel = panel.cell_height(TableCellHeight.SM).filterable(True)
     for step in _steps():
         panel = panel.with_transformation(step)
+    # What stands there without any row is not for cells.
+    panel = panel.override_by_regexp("/.*/", [DynamicConfigValue("noValue", "-")])
     for name, width in _WIDTHS.items():
         panel = panel.override_by_name(name, [DynamicConfigValue("custom.width", width)])
     for name, shown in (("operation", colors.OPERATIONS), ("status", colors.STATUSES)):

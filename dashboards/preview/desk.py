@@ -31,7 +31,7 @@ _USERS = (
 )
 _AGENTS = ("support-agent", "planner", "summarizer")
 _WORKERS = 5  # what goes on at the same time
-_KEPT = 120  # entries; a load that goes on must not grow
+_KEPT = 900  # entries; a load that goes on must not grow
 
 
 class _Remote(DemoAdapter):
@@ -81,7 +81,7 @@ class _Desk:
         await self._memory.recall(max(line.split(), key=len), k=3)
 
     async def _forget(self, user: str) -> None:
-        if len(self._stored) > _KEPT // 10:
+        if len(self._stored) > 10:
             _, entry = self._stored.pop(0)
             await self._memory.forget(entry, derived="delete")
 
@@ -128,9 +128,9 @@ class _Desk:
 
     async def _one(self) -> None:
         steps = {
-            self._recall: 46, self._store: 32, self._elsewhere: 16, self._forget: 5,
-            self._export: 0.35, self._compact: 0.3, self._sync: 0.3, self._refused: 0.12,
-            self._erase: 0.12, self._import: 0.08, self._tampered: 0.015,
+            self._recall: 62, self._elsewhere: 24, self._store: 12, self._forget: 0.3,
+            self._export: 0.04, self._compact: 0.12, self._sync: 0.3, self._refused: 0.1,
+            self._erase: 0.03, self._import: 0.03, self._tampered: 0.02,
         }  # fmt: skip
         (step,) = self._random.choices(list(steps), list(steps.values()))
         if len(self._stored) > _KEPT:
@@ -159,7 +159,7 @@ class _Desk:
             broken = incident and 0.55 < passed < 0.65
             for tier in self._tiers.values():
                 tier.far = 25.0 if broken and self._random.random() < 0.3 else 1.0
-            failing = broken and self._random.random() < 0.15
+            failing = broken and self._random.random() < 0.4
             self._tiers["session"].mood = "down" if failing else "up"
             await self._one()
             busy = 1 + 0.5 * math.sin(7 * passed) + 0.2 * math.sin(31 * passed)

@@ -153,8 +153,10 @@ def _templates(text: str) -> list[tuple[str, str]]:
 def _filled(template: str, labels: dict[str, str]) -> str:
     if plain := re.fullmatch(r"\{\{\.(\w+)\}\}", template):
         return labels.get(plain[1], "")
-    if either := re.fullmatch(r"\{\{or \.(\w+) \.(\w+)\}\}", template):
-        return labels.get(either[1]) or labels.get(either[2], "")
+    replaced = r'\{\{regexReplaceAll ("(?:[^"\\]|\\.)+") \(or \.(\w+) \.(\w+)\) ""\}\}'
+    if without := re.fullmatch(replaced, template):
+        text = labels.get(without[2]) or labels.get(without[3], "")
+        return re.sub(json.loads(without[1]), "", text)
     counted = r"\{\{if \.(\w+)\}\}\{\{len \(fromJson \.\1\)\}\}\{\{else\}\}0\{\{end\}\}"
     if listed := re.fullmatch(counted, template):
         return str(len(json.loads(labels.get(listed[1], "[]"))))

@@ -88,7 +88,9 @@ async def filled(store: VictoriaLogs, make_audit: Make, directory: Path) -> None
     with plain.operation("FORGET", system="mem0", owner="alice", user_id="bob") as op:
         op.deleted("e0", "e1")
     await plain.log_event("EXPORT", user_id="bob", status="FAILURE", error_type="PermissionError")
-    await plain.log_event("RECALL", entry_ids=["e2"])
+    with plain.operation("RECALL") as op:
+        op.found("e2", owner="alice")
+        op.found("g1", owner="dora")
     plain.seal()
     plain.close()
     hashed = make_audit(
@@ -119,6 +121,7 @@ async def test_every_panel(store: VictoriaLogs, tmp_path: Path, make_audit: Make
     assert every[0]["agent"] == "planner"
     assert every[4]["error"] == "PermissionError"
     assert "who" not in every[5]
+    assert every[5]["whose"] == "alice,dora"
     notable = rows(store, NOTABLE)
     assert [row["operation"] for row in notable] == ["FORGET", "EXPORT", "IMPORT"]
 
@@ -126,7 +129,7 @@ async def test_every_panel(store: VictoriaLogs, tmp_path: Path, make_audit: Make
     assert hidden.startswith("hmac-sha256:")
     assert values(store, "Busiest users") == {"alice": 3, "bob": 2, hidden: 1}
     assert values(store, "Busiest agents") == {"planner": 3}
-    assert values(store, "Whose data") == {"alice": 1}
+    assert values(store, "Whose data") == {"alice": 2, "dora": 1}
     assert values(store, "Entries deleted, by who") == {"bob": 2}
     assert values(store, "Deletions, exports, imports, by who") == {"bob": 2, hidden: 1}
     assert values(store, "Not succeeded, by who") == {"bob": 1}

@@ -1,3 +1,5 @@
+import '@grafana/react-data-grid/lib/styles.css';
+
 import { createTheme, dateTimeFormat, ThemeContext } from '@grafana/data';
 import type { Dashboard as Model } from '@grafana/schema';
 import { GlobalStyles, Icon, PortalContainer } from '@grafana/ui';

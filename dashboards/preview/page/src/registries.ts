@@ -2,6 +2,7 @@
 import {
   FieldConfigOptionsRegistry,
   FieldConfigProperty,
+  FieldType,
   displayNameOverrideProcessor,
   booleanOverrideProcessor,
   dataLinksOverrideProcessor,
@@ -30,7 +31,8 @@ function option(id: string, process: Process, custom = false): FieldConfigProper
     name: id,
     isCustom: custom,
     process,
-    shouldApply: () => true,
+    // Where fields are axes, that of time has no label of its own.
+    shouldApply: (field) => id !== 'axisLabel' || field.type !== FieldType.time,
     editor: nothing,
     override: nothing,
   };

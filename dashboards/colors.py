@@ -37,10 +37,10 @@ ALONE = {
 }
 #: Memory systems that we record by ourselves; those of an application are `OTHERS`.
 SYSTEMS = {
-    "axon": "#4B8EFE",
+    "axon": "#12CBF5",
     "mem0": "#E6AC3D",
     "langgraph": "#A24988",
-    "mcp": "#12CBF5",
+    "mcp": "#814EC6",
     "none": "#A4C19D",
     "other": "#909090",
 }

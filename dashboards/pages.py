@@ -148,6 +148,9 @@ def _plain(board: Any) -> Any:
     links = [link for panel in board.panels or () for link in getattr(panel, "links", None) or ()]
     for shown in (*(board.links or ()), *(annotations or ()), *links):
         shown.placement = None  # on the page, not in a menu
+    for panel in board.panels or ():
+        if hasattr(getattr(panel, "options", None), "footer"):
+            panel.options.footer = None  # of a table; new ones have it with each column
     choices = board.templating and board.templating.list_val
     for variable in choices or ():
         variable.auto = variable.auto_count = variable.auto_min = None  # of intervals only

@@ -76,12 +76,17 @@ def _on(theme: int, color: str) -> str:
 @pytest.mark.parametrize("theme", [0, 1], ids=["dark", "light"])
 @pytest.mark.parametrize(
     ("table", "least"),
-    [(colors.STATUSES, 0.2), (colors.OPERATIONS, 0.075), (colors.QUANTILES, 0.15)],
-    ids=["statuses", "operations", "quantiles"],
+    [
+        (colors.STATUSES, 0.2),
+        (colors.OPERATIONS, 0.075),
+        (colors.QUANTILES, 0.15),
+        (colors.SYSTEMS, 0.1),
+    ],
+    ids=["statuses", "operations", "quantiles", "systems"],
 )
 def test_told_apart(table: dict[str, str], least: float, theme: int) -> None:
     """By all eyes, on both themes: 0.02 is seen as different side by side, less is not."""
-    plain = {name: color for name, color in table.items() if name not in ("AUDIT", "OTHER")}
+    plain = {name: color for name, color in table.items() if name not in ("AUDIT", "OTHER", "other")}
     for eyes in _EYES:
         for one, other in combinations(plain, 2):
             apart = math.dist(*(_seen(_on(theme, plain[name]), eyes) for name in (one, other)))

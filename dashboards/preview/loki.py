@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -76,11 +75,12 @@ class LogStore:
         window = int(seconds) * _SECOND
 
         def counts(end: int) -> list[tuple[str, float]]:
-            found: Counter[str] = Counter()
+            found: dict[str, float] = {}
             for line in self._passing(pipeline, end - window, end):
                 many = 1.0 if counting == "count" else float(line.labels["unwrapped"])
-                found[line.labels.get(label, "")] += many  # type: ignore[assignment]
-            return found.most_common(int(number))
+                name = line.labels.get(label, "")
+                found[name] = found.get(name, 0.0) + many
+            return sorted(found.items(), key=lambda one: -one[1])[: int(number)]
 
         if not over_time:
             end = int(float(given["time"]))

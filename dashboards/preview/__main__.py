@@ -21,7 +21,7 @@ _PICTURES = DASHBOARDS / "pictures"
 def main() -> int:
     """Read the arguments, and do it; the exit code is 1 if the browser complained."""
     parser = argparse.ArgumentParser(prog="dashboards.preview", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=900, help="how long the load runs")
+    parser.add_argument("--seconds", type=float, default=600, help="how long the load runs")
     parser.add_argument("--interval", type=int, default=5, help="seconds between two scrapes")
     parser.add_argument("--output", type=Path, default=_PICTURES, help="directory of the pictures")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")

@@ -124,6 +124,15 @@ function points(series: Series): Array<[number, string]> {
   return series.values ?? (series.value ? [series.value] : []);
 }
 
+/** Where values are missing, one that is none: Grafana draws no line across, either. */
+function withGaps(samples: Array<[number, string]>, step: number): Array<[number, string]> {
+  return samples.flatMap((sample, index) => {
+    const next = samples[index + 1];
+    const gap = next !== undefined && next[0] - sample[0] > 1.5 * step;
+    return gap ? [sample, [sample[0] + step, 'NaN']] : [sample];
+  });
+}
+
 /** NaN, which is 0/0 and so on, is no value. */
 function number(text: string): number | null {
   const value = text === '+Inf' ? Infinity : text === '-Inf' ? -Infinity : Number(text);
@@ -137,7 +146,7 @@ export function frame(
   step: number
 ): DataFrame {
   const { __name__: metric, ...labels } = series.metric;
-  const samples = points(series);
+  const samples = withGaps(points(series), step);
   const legend = target.legendFormat;
   const automatic = !legend || legend === '__auto';
   const name = automatic

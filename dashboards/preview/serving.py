@@ -131,7 +131,8 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         if self._site.victoria_logs:
             address = f"{self._site.victoria_logs}/insert/opentelemetry/v1/logs"
             kind = {"Content-Type": "application/x-protobuf"}
-            urllib.request.urlopen(urllib.request.Request(address, body, kind)).close()
+            with contextlib.suppress(OSError):  # at the end it may be gone first
+                urllib.request.urlopen(urllib.request.Request(address, body, kind)).close()
 
     def _answer(self, body: bytes, code: int = 200) -> None:
         self.send_response(code)

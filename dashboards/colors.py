@@ -18,7 +18,7 @@ OPERATIONS = {
     "FORGET": "#CF7B26",
     "COMPACT": "#296F16",
     "EXPORT": "#A24988",
-    "IMPORT": "#A4C19D",
+    "IMPORT": "#9FC88F",
     "SYNC": "#4B8EFE",
     "TRANSACTION": "#A387A9",
     "BULK_STORE": "#E6AC3D",
@@ -41,7 +41,7 @@ SYSTEMS = {
     "mem0": "#E6AC3D",
     "langgraph": "#A24988",
     "mcp": "#814EC6",
-    "none": "#A4C19D",
+    "none": "#296F16",
     "other": "#909090",
 }
 #: Lines of which there are a few, and none is good or bad: shades of one colour.

@@ -69,7 +69,7 @@ def _summary() -> list[Any]:
             g.query(_budget()),
             steps=((None, g.BAD), (0, g.WARN), (0.25, g.GOOD)),
             decimals=1,
-            below=(-1, "overspent"),
+            below=(-1, "-100 % or less"),
             absent=_IDLE,
             runbook=_BUDGET,
         ),

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from . import clickhouse_events, health, overview, rules, security
+from .logstores import VICTORIA_LOGS
 
 HERE = Path(__file__).resolve().parent
 
@@ -16,6 +17,8 @@ def generated() -> dict[str, str]:
         "memory-overview.json": overview.build(),
         "audit-trail-health.json": health.build(),
         "security-compliance.json": security.build(),
+        # Not beside the others: where there is no such store, they would be dashboards in vain.
+        "victorialogs/security-compliance.json": security.build(VICTORIA_LOGS),
         "clickhouse/audit-trail.json": clickhouse_events.build(),
         **{f"rules/{name}": content for name, content in rules.files().items()},
     }

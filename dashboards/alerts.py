@@ -66,14 +66,16 @@ def _slo(objectives: Objectives) -> list[dict[str, Any]]:
     rules = []
     for burn in objectives.burn_rates:
         window = q.duration(burn.long)
-        spent = f"at {burn.factor:g} times the allowed rate"
+        period = q.duration(objectives.period)
+        lasts = q.duration(objectives.period / burn.factor)
+        spent = f"at this rate the budget of {period} lasts {lasts}"
         rules.append(
             _alert(
                 objectives,
                 "AxonMemoryErrorBudgetBurn",
                 _burning(objectives, "failed", burn),
                 burn.severity,
-                f"Memory operations fail: the error budget burns {spent}",
+                f"Memory operations fail: {spent}",
                 f"{{{{ $value | humanizePercentage }}}} of the operations {_OF_TRAIL} did not"
                 f" succeed in the last {window}; {1 - objectives.success:.2%} are allowed.",
                 hold=burn.hold,
@@ -87,7 +89,7 @@ def _slo(objectives: Objectives) -> list[dict[str, Any]]:
                 "AxonMemoryLatencyBudgetBurn",
                 _burning(objectives, "slow", burn),
                 burn.severity,
-                f"Memory operations are slow: the latency budget burns {spent}",
+                f"Memory operations are slow: {spent}",
                 f"{{{{ $value | humanizePercentage }}}} of STORE, RECALL and FORGET {_OF_TRAIL}"
                 f" took over {objectives.latency_seconds:g} s in the last {window};"
                 f" {1 - objectives.latency_share:.2%} may.",
@@ -117,13 +119,20 @@ def counted(rule: Rule) -> tuple[str, ...]:
     return tuple(matchers)
 
 
+_FOUND = {
+    "altered": "entries with another content than was recorded",
+    "resurrected": "entries that are back after they were deleted",
+    "derived_remaining": "living entries made of what a FORGET deleted",
+}
+
+
 def _counted(rule: Rule) -> str:
     """The same in words."""
     operations = " or ".join(sorted(member.value for member in rule.operations))
     if rule.counting == "deleted":
         return f"entries deleted by {operations}"
     if rule.counting in FINDINGS:
-        return f"{rule.counting.replace('_', ' ')} entries"
+        return _FOUND[rule.counting]
     statuses = " or ".join(sorted(member.value for member in rule.statuses))
     ended = f" that ended in {statuses}" if statuses else ""
     return f"{operations} operations{ended}".strip()
@@ -163,7 +172,8 @@ def _security(objectives: Objectives) -> list[dict[str, Any]]:
                 _too_many(objectives, rule, window),
                 rule.severity,
                 f"{rule.summary.rstrip('.')} in trail {{{{ $labels.trail }}}}",
-                f"{{{{ $value }}}} {_counted(rule)} {_OF_TRAIL} in the last {window}; {usual}.",
+                f"{{{{ $value }}}} {_counted(rule)} in the last {window} (trail"
+                f" {{{{ $labels.trail }}}}, job {{{{ $labels.job }}}}); {usual}.",
                 hold=4 * objectives.interval if rule.over else timedelta(0),
                 category="security",
             )

@@ -38,12 +38,14 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
+from . import colors
+
 _TYPE = "grafana-clickhouse-datasource"
 _SOURCE = DataSourceRef(type_val=_TYPE, uid="${clickhouse}")
-_GREEN, _YELLOW, _RED = "green", "yellow", "red"
 Steps = tuple[tuple[float | None, str], ...]
-_PLAIN: Steps = ((None, _GREEN),)
-_ALARM: Steps = ((None, _GREEN), (1, _RED))
+_PLAIN: Steps = ((None, colors.PLAIN),)
+_ALARM: Steps = ((None, colors.GOOD), (1, colors.BAD))
+_LOOK: Steps = ((None, colors.GOOD), (1, colors.WARN))
 
 #: What the variables choose, of events with their persons.
 _CHOSEN = (
@@ -107,8 +109,12 @@ def _graph(title: str, description: str, by: str, what: str, where: str = "1") -
     )
     legend = common.VizLegendOptions().show_legend(True).display_mode(LegendDisplayMode.LIST)
     tooltip = common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI)
+    panel = _look(timeseries.Panel(), title, description, 8, 8, _PLAIN)
+    for name, color in colors.of_series(f"{{{{{by}}}}}").items():
+        fixed = {"mode": "fixed", "fixedColor": color}
+        panel = panel.override_by_name(name, [DynamicConfigValue("color", fixed)])
     return (
-        _look(timeseries.Panel(), title, description, 8, 8, _PLAIN)
+        panel.no_value("none in this time")
         .min(0)
         .line_width(1)
         .fill_opacity(30)
@@ -135,9 +141,7 @@ _STATUS = {
     "type": "value",
     "options": {
         name: {"color": color, "index": index}
-        for index, (name, color) in enumerate(
-            (("SUCCESS", _GREEN), ("PARTIAL", _YELLOW), ("FAILURE", _RED))
-        )
+        for index, (name, color) in enumerate(colors.STATUSES.items())
     },
 }
 _PANES = {
@@ -166,7 +170,7 @@ def _whole() -> list[Any]:
             "Lost, as the trail tells",
             "Events that a trail itself has recorded as lost: a file was damaged or cut off.",
             f"SELECT sum(events) FROM audit_gaps WHERE told AND {until} AND {_OF_TRAIL}",
-            ((None, _GREEN), (1, _YELLOW)),
+            _LOOK,
         ),
         _number(
             "Altered events",
@@ -188,7 +192,7 @@ def _whole() -> list[Any]:
             "Events in which a collector found personal data that the application had let through."
             " Such a body no longer has its hash.",
             f"SELECT count() {_EVENTS} AND masked > 0",
-            ((None, _GREEN), (1, _YELLOW)),
+            _LOOK,
         ),
         _rows(
             "What does not fit",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from string import ascii_uppercase
@@ -22,16 +21,17 @@ with warnings.catch_warnings():  # of the classic schema, which every Grafana st
         stat,
         timeseries,
     )
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import (
     BarGaugeDisplayMode,
     BigValueColorMode,
     BigValueGraphMode,
     DataSourceRef,
+    GraphDrawStyle,
     GraphThresholdsStyleMode,
     LegendDisplayMode,
     LegendPlacement,
     LogsSortOrder,
+    ScaleDistribution,
     SortOrder,
     StackingMode,
     TooltipDisplayMode,
@@ -39,35 +39,66 @@ from grafana_foundation_sdk.models.common import (
     VizOrientation,
 )
 from grafana_foundation_sdk.models.dashboard import (
-    DashboardCursorSync,
-    DashboardLinkType,
+    DashboardRangeMapOptions,
     DynamicConfigValue,
     FieldColorModeId,
+    RangeMap,
     Threshold,
     ThresholdsMode,
-    VariableOption,
-    VariableRefresh,
-    VariableSort,
+    ValueMappingResult,
 )
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-METRICS = DataSourceRef(type_val="prometheus", uid="${datasource}")
-LOGS = DataSourceRef(type_val="loki", uid="${loki}")
-ALL = VariableOption(selected=True, text="All", value="$__all")
+from . import colors
+from .pages import METRICS, choice, log_choice, page, source, text
 
-GREEN, YELLOW, RED = "green", "yellow", "red"
-_STATUS_COLORS = {"SUCCESS": GREEN, "PARTIAL": YELLOW, "FAILURE": RED}
+__all__ = [
+    "BAD",
+    "GOOD",
+    "LOGS",
+    "METRICS",
+    "PLAIN",
+    "WARN",
+    "Step",
+    "bars",
+    "choice",
+    "density",
+    "described",
+    "dial",
+    "graph",
+    "lines",
+    "log_choice",
+    "number",
+    "page",
+    "query",
+    "source",
+    "stream",
+    "text",
+    "thresholds",
+    "with_queries",
+]
+
+LOGS = DataSourceRef(type_val="loki", uid="${loki}")
+GOOD, WARN, BAD = colors.GOOD, colors.WARN, colors.BAD
 
 Step = tuple[float | None, str]
+PLAIN: tuple[Step, ...] = ((None, colors.PLAIN),)
+
+#: Units that Grafana knows; all others are words: "events", "operations/s".
+_UNITS = {"s", "percentunit", "short", "string"}
+_NOTHING = "nothing in this time"
 
 
 # --- queries -------------------------------------------------------------------------------
 
 
 def query(expression: str, legend: str = "", *, exemplars: bool = False) -> prometheus.Dataquery:
-    """A query over the shown time; panels that show one value of it ask at its end."""
-    made = prometheus.Dataquery().expr(expression).legend_format(legend or "__auto")
+    """A query over the shown time; panels that show one value of it ask at its end.
+
+    Without a *legend* a series has the name of its panel.
+    """
+    made = prometheus.Dataquery().expr(expression).legend_format(legend)
     return made.datasource(METRICS).exemplar(exemplars).range()
 
 
@@ -76,60 +107,112 @@ def stream(expression: str) -> loki.Dataquery:
     return loki.Dataquery().expr(expression).query_type("range").datasource(LOGS)
 
 
-def _with_queries(panel: Any, queries: Sequence[Any]) -> Any:
+def with_queries(panel: Any, title: str, queries: Sequence[Any]) -> Any:
+    """*panel* with its queries, none of them nameless."""
     for letter, one in zip(ascii_uppercase, queries):
+        built = one.build()
+        if built.legend_format == "":
+            built.legend_format = title
         panel = panel.with_target(one.ref_id(letter))
     return panel
 
 
-def _thresholds(steps: Sequence[Step]) -> dashboard.ThresholdsConfig:
+# --- what all panels have ------------------------------------------------------------------
+
+
+def thresholds(steps: Sequence[Step]) -> dashboard.ThresholdsConfig:
+    """Colours from a value on."""
     made = [Threshold(value=value, color=color) for value, color in steps]
     return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(made)
 
 
-def _described(panel: Any, title: str, description: str, unit: str, span: int, height: int) -> Any:
-    return panel.title(title).description(description).unit(unit).span(span).height(height)
+def described(
+    panel: Any, title: str, description: str, span: int, height: int, absent: str, runbook: str
+) -> Any:
+    """*panel* with a title, a description, a place, and a link to what to do.
+
+    Args:
+        absent: What stands there where there are no data.
+        runbook: The alert whose section of the runbook is of use here.
+    """
+    panel = panel.title(title).description(description).span(span).height(height).no_value(absent)
+    if runbook:
+        link = dashboard.DashboardLink(f"Runbook: {runbook}").target_blank(True)
+        panel = panel.links([link.url(f"${{runbook}}#{runbook.lower()}")])
+    return panel
+
+
+def _worded(unit: str) -> str:
+    """The unit as Grafana writes it behind a value."""
+    return unit if unit in _UNITS else f"suffix:{unit}"
+
+
+def _colored(panel: Any, queries: Sequence[Any]) -> Any:
+    """The same colour for the same name on every dashboard."""
+    legends = {one.build().legend_format for one in queries}
+    others = colors.TRAILS if legends == {"{{trail}}"} else colors.OTHERS
+    scheme = dashboard.FieldColor().mode(FieldColorModeId(others["mode"]))
+    panel = panel.color_scheme(scheme.fixed_color(others.get("fixedColor", "")))
+    for one in queries:
+        built = one.build()
+        for name, color in colors.of_series(built.legend_format).items():
+            panel = panel.override_by_name(name, [_fixed(color)])
+        if '"nothing"' in str(getattr(built, "expr", "")):  # a line of its own, on no stack
+            alone = DynamicConfigValue("custom.stacking", {"mode": "none", "group": "A"})
+            panel = panel.override_by_name("nothing", [_fixed(colors.GOOD), alone])
+    return panel
+
+
+def _fixed(color: str) -> DynamicConfigValue:
+    return DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})
 
 
 # --- panels --------------------------------------------------------------------------------
-
-PLAIN: tuple[Step, ...] = ((None, GREEN),)
 
 
 def graph(
     title: str,
     description: str,
     unit: str,
-    *queries: prometheus.Dataquery,
+    *queries: Any,
     span: int = 8,
     stack: bool = False,
     steps: Sequence[Step] = PLAIN,
     maximum: float | None = None,
+    soft_min: float | None = None,
     soft_max: float | None = None,
+    log: bool = False,
+    whole: bool = False,
+    absent: str = _NOTHING,
+    runbook: str = "",
 ) -> timeseries.Panel:
-    """Lines over time; *steps* are drawn as dashed lines."""
-    panel = _described(timeseries.Panel(), title, description, unit, span, 8)
-    wide = span >= 12
-    legend = common.VizLegendOptions().show_legend(True).calcs(["lastNotNull", "max"] * wide)
-    if wide:  # the highest first: not all may be in sight
-        legend = legend.sort_by("Max").sort_desc(True)
-    panel = (
-        panel.datasource(METRICS)
-        .min(0)
-        .line_width(1)
-        .fill_opacity(30 if stack else 8)
-        .show_points(VisibilityMode.NEVER)
-        .span_nulls(False)
-        .legend(
-            legend.display_mode(LegendDisplayMode.TABLE).placement(LegendPlacement.RIGHT)
-            if wide  # below a small graph, a table would take half of it
-            else legend.display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM)
-        )
-        .tooltip(
-            common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
-        )
-        .thresholds(_thresholds(steps))
+    """Lines over time; *steps* are drawn as dashed lines.
+
+    Args:
+        unit: One of Grafana's, or a word, which stands at the axis.
+        stack: Areas above each other.
+        soft_min: The axis begins there or below, and not at 0.
+        log: Each line of the grid is ten times the one below it.
+        whole: What is counted has no fractions: bars, one an interval.
+    """
+    panel = described(timeseries.Panel(), title, description, span, 8, absent, runbook)
+    panel = _colored(panel, queries).datasource(METRICS).span_nulls(False)
+    panel = panel.line_width(1 if stack else 2).show_points(VisibilityMode.NEVER)
+    panel = panel.fill_opacity(80 if whole else 40 if stack else 0)
+    panel = panel.legend(_legend(span)).thresholds(thresholds(steps))
+    panel = panel.tooltip(
+        common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
     )
+    panel = panel.unit(unit) if unit in _UNITS else panel.unit("short").axis_label(unit)
+    if log:
+        scale = common.ScaleDistributionConfig().type(ScaleDistribution.LOG).log(10)
+        panel = panel.scale_distribution(scale)
+    elif soft_min is None:
+        panel = panel.min(0)
+    else:
+        panel = panel.axis_soft_min(soft_min).decimals(2)
+    if whole:
+        panel = panel.draw_style(GraphDrawStyle.BARS).max_data_points(60)
     if stack:
         panel = panel.stacking(common.StackingConfig().mode(StackingMode.NORMAL).group("A"))
     if len(steps) > 1:
@@ -139,10 +222,17 @@ def graph(
         panel = panel.max(maximum)
     if soft_max is not None:
         panel = panel.axis_soft_max(soft_max)
-    for status, color in _STATUS_COLORS.items():
-        shades = DynamicConfigValue("color", {"mode": "shades", "fixedColor": color})
-        panel = panel.override_by_regexp(f"/{status}$/", [shades])
-    return _with_queries(panel, queries)
+    return with_queries(panel, title, queries)
+
+
+def _legend(span: int) -> common.VizLegendOptions:
+    """A table beside a wide graph, the highest first; it would take half of a small one."""
+    legend = common.VizLegendOptions().show_legend(True)
+    if span < 12:
+        legend = legend.calcs([]).display_mode(LegendDisplayMode.LIST)
+        return legend.placement(LegendPlacement.BOTTOM)
+    legend = legend.calcs(["lastNotNull", "max"]).sort_by("Max").sort_desc(True)
+    return legend.display_mode(LegendDisplayMode.TABLE).placement(LegendPlacement.RIGHT)
 
 
 def number(
@@ -152,28 +242,38 @@ def number(
     one: prometheus.Dataquery,
     *,
     span: int = 4,
+    height: int = 5,
     steps: Sequence[Step] = PLAIN,
     decimals: int | None = None,
-    absent: str = "-",
+    below: tuple[float, str] | None = None,
+    absent: str = _NOTHING,
+    runbook: str = "",
 ) -> stat.Panel:
     """One number, coloured by *steps*; *absent* stands there when there is none.
 
     It is asked for at the end of the shown time: the last one of that time would still be shown
     when everything has died.
+
+    Args:
+        height: With 4, the number would stand on its line.
+        below: A bound, and what stands there instead of the bound and what is below it.
     """
-    panel = _described(stat.Panel(), title, description, unit, span, 5)  # 4: number on its line
+    panel = described(stat.Panel(), title, description, span, height, absent, runbook)
     panel = (
         panel.datasource(METRICS)
-        .no_value(absent)
+        .unit(_worded(unit))
         .color_mode(BigValueColorMode.VALUE)
         .graph_mode(BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        .thresholds(_thresholds(steps))
+        .thresholds(thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
     )
     if decimals is not None:
         panel = panel.decimals(decimals)
-    return _with_queries(panel, [one.instant()])
+    if below is not None:
+        shown = ValueMappingResult(text=below[1], color=steps[0][1])
+        panel = panel.mappings([RangeMap(DashboardRangeMapOptions(None, below[0], shown))])
+    return with_queries(panel, title, [one.instant()])
 
 
 def dial(
@@ -184,182 +284,94 @@ def dial(
     *,
     span: int = 4,
     steps: Sequence[Step] = PLAIN,
+    absent: str = _NOTHING,
+    runbook: str = "",
 ) -> gauge.Panel:
     """A share from 0 to 1."""
-    panel = _described(gauge.Panel(), title, description, unit, span, 8)
+    panel = described(gauge.Panel(), title, description, span, 8, absent, runbook)
     panel = (
         panel.datasource(METRICS)
+        .unit(_worded(unit))
         .min(0)
         .max(1)
-        .no_value("-")
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        .thresholds(_thresholds(steps))
+        .thresholds(thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
     )
-    return _with_queries(panel, [one.instant()])
+    return with_queries(panel, title, [one.instant()])
 
 
 def bars(
     title: str,
     description: str,
     unit: str,
-    *queries: prometheus.Dataquery,
+    *queries: Any,
     span: int = 8,
-    steps: Sequence[Step] = PLAIN,
+    steps: Sequence[Step] = ((None, colors.GOOD),),
+    absent: str = _NOTHING,
+    runbook: str = "",
 ) -> bargauge.Panel:
     """One bar a series, for rankings."""
-    panel = _described(bargauge.Panel(), title, description, unit, span, 8)
+    panel = described(bargauge.Panel(), title, description, span, 8, absent, runbook)
     panel = (
         panel.datasource(METRICS)
+        .unit(_worded(unit))
         .min(0)
-        .no_value("-")
         .orientation(VizOrientation.HORIZONTAL)
         .display_mode(BarGaugeDisplayMode.BASIC)
-        .text(common.VizTextDisplayOptions().title_size(14).value_size(18))
+        .text(common.VizTextDisplayOptions().title_size(14).value_size(16))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        .thresholds(_thresholds(steps))
+        .thresholds(thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
     )
-    return _with_queries(panel, [one.instant() for one in queries])
+    return with_queries(panel, title, [_at_the_end(one) for one in queries])
+
+
+def _at_the_end(one: Any) -> Any:
+    return one.instant() if isinstance(one, prometheus.Dataquery) else one
 
 
 def density(
-    title: str, description: str, unit: str, one: prometheus.Dataquery, *, span: int = 12
+    title: str,
+    description: str,
+    unit: str,
+    one: prometheus.Dataquery,
+    *,
+    span: int = 12,
+    absent: str = _NOTHING,
+    runbook: str = "",
 ) -> heatmap.Panel:
     """A heatmap of a histogram's buckets."""
-    panel = _described(heatmap.Panel(), title, description, unit, span, 8)
-    color = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64)
+    panel = described(heatmap.Panel(), title, description, span, 8, absent, runbook)
+    color = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(64)
     color = color.scale(HeatmapColorScale.EXPONENTIAL).exponent(0.5)  # unset: all in one colour
     panel = (
         panel.datasource(METRICS)
+        .unit(unit)
         .calculate(False)
         .color(color)
+        .exemplars_color(colors.QUANTILES["p99"])
         .cell_gap(1)
         .y_axis(heatmap.YAxisConfig().unit(unit).decimals(2))
         .tooltip(heatmap.HeatmapTooltip().mode(TooltipDisplayMode.SINGLE).y_histogram(True))
         .show_legend()
-        .thresholds(_thresholds(PLAIN))
+        .thresholds(thresholds(PLAIN))
     )
-    return _with_queries(panel, [one.format(PromQueryFormat.HEATMAP)])
+    return with_queries(panel, title, [one.format(PromQueryFormat.HEATMAP)])
 
 
-def lines(title: str, description: str, one: loki.Dataquery, *, span: int = 24) -> logs.Panel:
+def lines(
+    title: str, description: str, one: Any, *, span: int = 24, absent: str = _NOTHING
+) -> logs.Panel:
     """Log lines, newest first."""
-    panel = logs.Panel().title(title).description(description).span(span).height(12)
+    panel = described(logs.Panel(), title, description, span, 12, absent, "")
     panel = (
         panel.datasource(LOGS)
+        .unit("string")
         .show_time(True)
         .wrap_log_message(True)
         .enable_log_details(True)
         .sort_order(LogsSortOrder.DESCENDING)
-        .unit("string")
-        .thresholds(_thresholds(PLAIN))
+        .thresholds(thresholds(PLAIN))
     )
-    return _with_queries(panel, [one])
-
-
-# --- dashboards ----------------------------------------------------------------------------
-
-
-def choice(
-    name: str, label: str, description: str, metric: str, *matchers: str, every: str = ".+"
-) -> Any:
-    """A variable with the values of a label, several at once, all by default: *every*."""
-    series = f"{metric}{{{','.join(matchers)}}}" if matchers else metric
-    return (
-        dashboard.QueryVariable(name)
-        .label(label)
-        .description(description)
-        .datasource(METRICS)
-        .query({"query": f"label_values({series}, {name})", "refId": name})
-        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(VariableSort.NATURAL_ASC)
-        .multi(True)
-        .include_all(True)
-        .all_value(every)  # not a list of two hundred names
-        .current(ALL)
-    )
-
-
-def log_choice(name: str, label: str, description: str, stream_label: str) -> Any:
-    """The same for a label of log streams."""
-    return (
-        dashboard.QueryVariable(name)
-        .label(label)
-        .description(description)
-        .datasource(LOGS)
-        .query({"label": stream_label, "refId": name, "stream": "", "type": 1})
-        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(VariableSort.NATURAL_ASC)
-        .multi(True)
-        .include_all(True)
-        .all_value(".+")
-        .current(ALL)
-    )
-
-
-def text(name: str, label: str, description: str, default: str) -> Any:
-    """A variable that is typed in."""
-    option = VariableOption(selected=True, text=default, value=default)
-    made = dashboard.TextBoxVariable(name).label(label).description(description)
-    return made.default_value(default).current(option).options([option])
-
-
-def source(name: str, label: str, kind: str) -> dashboard.DatasourceVariable:
-    """A variable with the data sources of a kind."""
-    return dashboard.DatasourceVariable(name).label(label).type(kind)
-
-
-def page(
-    uid: str,
-    title: str,
-    description: str,
-    variables: Sequence[Any],
-    rows: dict[str, list[Any]],
-) -> str:
-    """A dashboard as JSON."""
-    links = dashboard.DashboardLink("Axon").type(DashboardLinkType.DASHBOARDS).tags(["axon-audit"])
-    made = (
-        dashboard.Dashboard(title)
-        .uid(uid)
-        .description(description)
-        .tags(["axon-audit", "generated"])
-        .timezone("browser")
-        .refresh("30s")
-        .time("now-1h", "now")
-        .tooltip(DashboardCursorSync.CROSSHAIR)
-        .readonly()
-        .variables(list(variables))
-        .link(links.as_dropdown(False).include_vars(True).keep_time(True))
-        .annotation(_firing())
-    )
-    number = 0
-    for name, panels in rows.items():
-        number += 1
-        made = made.with_row(dashboard.Row(name).id(number))
-        for panel in panels:
-            number += 1
-            made = made.with_panel(panel.id(number))
-    board = made.build()
-    annotations = board.annotations and board.annotations.list_val
-    for shown in (*(board.links or ()), *(annotations or ())):
-        shown.placement = None  # on the page, not in a menu
-    choices = board.templating and board.templating.list_val
-    for variable in choices or ():
-        variable.auto = variable.auto_count = variable.auto_min = None  # of intervals only
-    return json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
-
-
-def _firing() -> dashboard.AnnotationQuery:
-    expression = 'ALERTS{alertname=~"Axon.+",alertstate="firing",job=~"$job"}'
-    return (
-        dashboard.AnnotationQuery()
-        .name("Alerts that fire")
-        .datasource(METRICS)
-        .enable(True)
-        .icon_color(RED)
-        .target(prometheus.Dataquery().expr(expression).ref_id("Alerts"))
-        .title_format("{{alertname}}")
-        .tag_keys("severity,trail")
-        .step("60s")
-    )
+    return with_queries(panel, title, [one])

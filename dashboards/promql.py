@@ -9,6 +9,7 @@ from axon_audit_otel.core import semconv
 OPERATIONS = f"{semconv.METRIC_OPERATIONS}_total"
 DURATION = semconv.METRIC_DURATION
 BUCKETS = f"{DURATION}_bucket"
+DURATIONS = f"{DURATION}_count"
 IN_PROGRESS = semconv.METRIC_IN_PROGRESS
 ENTRIES = f"{semconv.METRIC_ENTRIES}_total"
 FINDINGS = f"{semconv.METRIC_FINDINGS}_total"
@@ -30,11 +31,13 @@ FAILED = 'status!="SUCCESS"'
 #: What the application did; AUDIT is what a trail says of itself.
 OF_MEMORY = 'operation!="AUDIT"'
 
+#: Where a process runs, in as far as scrapes say it: *All* selects what has no such label, too.
+PLACE = ('cluster=~"$cluster"', 'namespace=~"$namespace"')
 #: What the variables of a dashboard select.
-_VARIABLES = ('job=~"$job"', 'instance=~"$instance"', 'trail=~"$trail"')
+_VARIABLES = (*PLACE, 'job=~"$job"', 'instance=~"$instance"', 'trail=~"$trail"')
 #: The same of metrics that tell memory systems apart.
 _SYSTEM = 'system=~"$system"'
-_OF_SYSTEMS = {OPERATIONS, BUCKETS, IN_PROGRESS, ENTRIES}
+_OF_SYSTEMS = {OPERATIONS, BUCKETS, DURATIONS, IN_PROGRESS, ENTRIES}
 
 
 def select(metric: str, *matchers: str, every_system: bool = False) -> str:
@@ -58,9 +61,13 @@ def total(by: str, expression: str) -> str:
     return f"sum by ({by}) ({expression})" if by else f"sum({expression})"
 
 
-def nonzero(by: str, common: str, expression: str) -> str:
-    """`total` by *by* of what is not 0; where all is 0, that by *common*: 0 is not "no data"."""
-    return f"{total(by, expression)} > 0 or {total(common, expression)} == 0"
+def happened(by: str, now: str, ever: str) -> str:
+    """`total` of *now* by *by*, of those of which there was something *ever*.
+
+    Where there was nothing of any, a series "nothing" at 0: that is not "no data".
+    """
+    nothing = f'label_replace({total("", ever)} == 0, "{by}", "nothing", "", "")'
+    return f"{total(by, now)} and on ({by}) {total(by, ever)} > 0 or {nothing}"
 
 
 def share(part: str, whole: str) -> str:

@@ -197,7 +197,8 @@ class Alertmanager(_Server):
 
 def boards() -> dict[str, dict[str, Any]]:
     """The committed dashboards, by uid."""
-    found = [json.loads(path.read_text()) for path in sorted(DASHBOARDS.glob("*.json"))]
+    paths = sorted([*DASHBOARDS.glob("*.json"), *DASHBOARDS.glob("victorialogs/*.json")])
+    found = [json.loads(path.read_text()) for path in paths]
     return {board["uid"]: board for board in found}
 
 
@@ -236,6 +237,7 @@ def selectors(expression: str) -> list[str]:
     """The selectors of *expression*: metrics with their matchers."""
     bare = _GROUPING.sub(" ", expression)
     bare = re.sub(r"\[[^\]]*\]|\boffset\s+\w+", " ", bare)
+    bare = re.sub(r',\s*"[^"]*"', " ", bare)  # texts that are arguments
     found = []
     for match in re.finditer(r'([A-Za-z_:][\w:]*)\s*(\{(?:"(?:[^"\\]|\\.)*"|[^"}])*\}|\()?', bare):
         name, follows = match[1], match[2] or ""

@@ -64,10 +64,14 @@ class VictoriaLogs:
 
     def query(self, logsql: str, **arguments: Any) -> list[dict[str, Any]]:
         """The log records, or rows, that a query in LogsQL finds."""
+        return [json.loads(line) for line in self.ask("query", logsql, **arguments).splitlines()]
+
+    def ask(self, path: str, logsql: str, **arguments: Any) -> str:
+        """The answer of its HTTP API below `/select/logsql`: `stats_query`, `field_values`, ..."""
         given = urllib.parse.urlencode({"query": logsql, **arguments}).encode()
         try:
-            with urllib.request.urlopen(f"{self.url}/select/logsql/query", given, 60) as answer:
-                return [json.loads(line) for line in answer]
+            with urllib.request.urlopen(f"{self.url}/select/logsql/{path}", given, 60) as answer:
+                return str(answer.read().decode())
         except urllib.error.HTTPError as exc:
             raise AssertionError(f"{logsql}: {exc.read().decode()}") from None
 
@@ -79,6 +83,8 @@ class VictoriaLogs:
         """Stop it as an operator does."""
         self._process.terminate()
         self._process.wait()
+
+    close = stop
 
     def kill(self) -> None:
         """Kill it: what it had only in memory is lost."""

@@ -19,10 +19,14 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 #: ``axon_audit_otel/assets``, by these names (``pyproject.toml``).
 _FOLDERS = (
     ("grafana", "dashboards", "*.json"),
+    # In place of the one of that name: of the events in VictoriaLogs, not in Loki.
+    ("grafana-victorialogs", "dashboards/victorialogs", "*.json"),
+    ("grafana-clickhouse", "dashboards/clickhouse", "*.json"),
     ("prometheus", "dashboards/rules", "*.yaml"),
     ("alertmanager", "dashboards", "alertmanager.yaml"),
     ("runbook", "dashboards", "runbook.md"),
     ("collector", "collector-config", "*.yaml"),
+    ("collector/clickhouse", "collector-config/clickhouse", "*.*"),
     ("collector/overlays", "collector-config/overlays", "*.yaml"),
 )
 
@@ -54,10 +58,13 @@ def _for_kubernetes(files: dict[str, str], namespace: str) -> dict[str, str]:
             made[f"kubernetes/{stem}.rules.yaml"] = _RULE.format(
                 name=f"axon-audit-{stem}", namespace=namespace, spec=spec
             )
-        elif folder == "grafana":
-            data = indent(text, "    ")
+        elif folder.startswith("grafana"):
+            stem += folder.removeprefix("grafana")
             made[f"kubernetes/{stem}.dashboard.yaml"] = _DASHBOARD.format(
-                name=f"axon-audit-{stem}", namespace=namespace, file=file, data=data
+                name=f"axon-audit-{stem}",
+                namespace=namespace,
+                file=f"{stem}.json",
+                data=indent(text, "    "),
             )
     return made
 
@@ -72,6 +79,9 @@ spec:
 {spec}"""
 
 _DASHBOARD = """\
+# For the sidecar of Grafana's chart (sidecar.dashboards.enabled). The folder is named twice: as the
+# sidecar reads it by itself, and as charts usually tell it (folderAnnotation: grafana_folder). Both
+# need provider.foldersFromFilesStructure: true.
 apiVersion: v1
 kind: ConfigMap
 metadata:
@@ -79,6 +89,9 @@ metadata:
   namespace: {namespace}
   labels:
     grafana_dashboard: "1"
+  annotations:
+    grafana_folder: Axon
+    k8s-sidecar-target-directory: Axon
 data:
   {file}: |
 {data}"""
@@ -121,7 +134,7 @@ def _namespace(context: click.Context, option: click.Parameter, value: str) -> s
 )  # fmt: skip
 @click.option(
     "--runbook-url", metavar="URL", callback=_url,
-    help="Address of your copy of runbook/runbook.md, to which alerts link.",
+    help="Address of your copy of runbook/runbook.md, to which alerts and panels link.",
 )  # fmt: skip
 @click.option(
     "--kubernetes", is_flag=True,
@@ -137,9 +150,9 @@ def assets(
 ) -> None:
     """Write dashboards, alert rules and collector configurations.
 
-    They are those of this version: three dashboards for Grafana, recording rules and alerts for
-    Prometheus with their runbook, an example for Alertmanager, and configurations of an
-    OpenTelemetry collector.
+    They are those of this version: three dashboards for Grafana, and one of them for VictoriaLogs
+    in place of Loki; recording rules and alerts for Prometheus with their runbook, an example for
+    Alertmanager, and configurations of an OpenTelemetry collector.
     """
     files = _found()
     if runbook_url is not None:
@@ -158,4 +171,6 @@ def assets(
     if as_json:
         print_json({"written": [str(output / name) for name in files]})
     if runbook_url is None:
-        click.echo("alerts lead to an example address: give yours with --runbook-url", err=True)
+        click.echo(
+            "alerts and panels lead to an example address: give yours with --runbook-url", err=True
+        )

@@ -1,4 +1,4 @@
-"""The demo's load and the Prometheus that scrapes it, each a process of our own."""
+"""The load and the Prometheus that scrapes it, each a process of our own."""
 
 from __future__ import annotations
 
@@ -63,12 +63,14 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def load(directory: Path, otlp: str, **settings: str) -> Iterator[str]:
-    """The demo with its load.
+def load(directory: Path, otlp: str, seconds: float, *more: str, **settings: str) -> Iterator[str]:
+    """The support desk of `dashboards.preview.desk`.
 
     Args:
         directory: Where its files go.
         otlp: Where it sends spans and metrics, and ships its archive.
+        seconds: Length of its day.
+        more: More arguments.
         settings: More environment variables.
 
     Yields:
@@ -76,10 +78,12 @@ def load(directory: Path, otlp: str, **settings: str) -> Iterator[str]:
     """
     directory.mkdir()
     address = f"127.0.0.1:{_free_port()}"
-    command = [sys.executable, "-m", "axon_audit_otel", "demo", "--serve", "--otlp"]
+    command = [sys.executable, "-W", "ignore", "-m", "dashboards.preview.desk", *more]
     command += ["--port", address.rpartition(":")[2], "--output", str(directory / "archive")]
-    ready, log = f"http://{address}/metrics", directory / "demo.log"
+    command += ["--seconds", str(seconds)]
     settings |= {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp, "OTEL_LOGS_EXPORTER": "none"}
+    settings |= {"PYTHONPATH": str(DASHBOARDS.parent)}
+    ready, log = f"http://{address}/metrics", directory / "desk.log"
     with _running(command, ready, log, AXON_AUDIT_SHIP_TO=otlp, **settings):
         yield address
 

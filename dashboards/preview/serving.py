@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -80,11 +81,13 @@ class Site:
     Attributes:
         url: Where it answers.
         logs: The log records that came by OTLP.
+        victoria_logs: Address of a VictoriaLogs that gets them, too; none: empty.
         away: While that is True, nothing is taken by OTLP.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, victoria_logs: str = "") -> None:
         self.url = ""
+        self.victoria_logs = victoria_logs
         self.logs = LogStore()
         self.away = False
 
@@ -100,7 +103,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     def translate_path(self, path: str) -> str:
         plain = urllib.parse.urlsplit(path).path
         if plain.startswith("/dashboards/"):
-            return str(self._dashboards / Path(plain).name)
+            return str(self._dashboards / plain.removeprefix("/dashboards/").replace("..", ""))
         return super().translate_path(path)
 
     def do_GET(self) -> None:
@@ -109,7 +112,11 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             super().do_GET()
             return
         parameters = dict(urllib.parse.parse_qsl(address.query))
-        self._answer(json.dumps(self._site.logs.get(address.path, parameters)).encode())
+        try:
+            answer = self._site.logs.get(address.path, parameters)
+        except ValueError as exc:
+            answer = {"status": "error", "error": str(exc)}
+        self._answer(json.dumps(answer).encode())
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -117,7 +124,15 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             body = gzip.decompress(body)
         if self.path == "/v1/logs" and not self._site.away:
             self._site.logs.add(body)
+            self._pass_on(body)
         self._answer(b"", 503 if self._site.away else 200)
+
+    def _pass_on(self, body: bytes) -> None:
+        if self._site.victoria_logs:
+            address = f"{self._site.victoria_logs}/insert/opentelemetry/v1/logs"
+            kind = {"Content-Type": "application/x-protobuf"}
+            with contextlib.suppress(OSError):  # at the end it may be gone first
+                urllib.request.urlopen(urllib.request.Request(address, body, kind)).close()
 
     def _answer(self, body: bytes, code: int = 200) -> None:
         self.send_response(code)
@@ -130,9 +145,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def site(page: Path, dashboards: Path) -> Iterator[Site]:
+def site(page: Path, dashboards: Path, victoria_logs: str = "") -> Iterator[Site]:
     """Serve the built *page* and the JSON in *dashboards*; take OTLP and answer as Loki."""
-    made = Site()
+    made = Site(victoria_logs)
     handler = partial(_Handler, page=page, dashboards=dashboards, site=made)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     made.url = f"http://127.0.0.1:{server.server_port}"

@@ -39,16 +39,23 @@ class Stage:
 
     @classmethod
     @contextmanager
-    def run(cls, directory: Path, interval: int, dashboards: Path = DASHBOARDS) -> Iterator[Stage]:
+    def run(
+        cls,
+        directory: Path,
+        interval: int,
+        dashboards: Path = DASHBOARDS,
+        victoria_logs: str = "",
+    ) -> Iterator[Stage]:
         """Set it up.
 
         Args:
             directory: Where files of the servers go.
             interval: Seconds between two scrapes.
             dashboards: Directory of the JSON.
+            victoria_logs: Address of a VictoriaLogs that gets the records, too, and is asked.
         """
         with ExitStack() as stack:
-            served = stack.enter_context(site(build(directory), dashboards))
+            served = stack.enter_context(site(build(directory), dashboards, victoria_logs))
             prometheus = stack.enter_context(Prometheus.run(directory, interval))
             browser = stack.enter_context(chromium())
             stage = cls(directory, served, prometheus, browser, interval)
@@ -58,12 +65,13 @@ class Stage:
     def play(self, seconds: float) -> None:
         """Two processes work, and go on afterwards.
 
-        The second begins when a third of the time is over; after half of it, the collector is
-        away for a sixth.
+        The second begins when a third of the time is over; in the middle of the
+        first one's day one of its stores fails, and after half of the time the collector is away
+        for a sixth of it.
         """
         scrapes = int(seconds / self._interval)
         self._began = time.time()
-        first = self._work("first", seconds)
+        first = self._work("first", seconds, "--incident")
         self.prometheus.scrape([first])
         self.prometheus.wait(first, scrapes // 3)
         self.prometheus.scrape([first, self._work("second", seconds)])
@@ -73,19 +81,23 @@ class Stage:
         self._site.away = False
         self.prometheus.wait(first, scrapes)
 
-    def _work(self, name: str, seconds: float) -> str:
+    def _work(self, name: str, seconds: float, *more: str) -> str:
         # Seals happen every hour or so; here somebody wants to see some.
         settings = {"AXON_AUDIT_MAX_FILE_AGE": f"{max(1, int(seconds / 5))}s"}
-        return self._loads.enter_context(load(self._directory / name, self._site.url, **settings))
+        return self._loads.enter_context(
+            load(self._directory / name, self._site.url, seconds, *more, **settings)
+        )
 
-    def open(self, dashboard: str) -> Drawn:
+    def open(self, dashboard: str, theme: str = "dark") -> Drawn:
         """Open the dashboard in the file of that name, from the play's begin until now."""
         rates = self._began + 5 * self._interval  # the time from when on there are any
         query = {
             "dashboard": f"dashboards/{dashboard}",
             "prometheus": self.prometheus.url,
             "loki": self._site.url,
+            "victorialogs": self._site.victoria_logs,
             "scrape": self._interval,
+            "theme": theme,
             "from": int(rates * 1000),
             "to": int(time.time() * 1000),
         }

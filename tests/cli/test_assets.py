@@ -20,10 +20,18 @@ def test_files(cli: Any, tmp_path: Path) -> None:
     """The files are those of the repository, but for the address of the runbook."""
     said = cli("assets", "--output", tmp_path, "--runbook-url", "https://wiki.example/rb").stdout
     assert {Path(line) for line in said.splitlines()} == {tmp_path / f for f in _files(tmp_path)}
-    dashboard = (ROOT / "dashboards/memory-overview.json").read_text(encoding="utf-8")
-    assert (tmp_path / "grafana/memory-overview.json").read_text(encoding="utf-8") == dashboard
-    for config in (ROOT / "collector-config/overlays").glob("*.yaml"):
-        written = tmp_path / "collector/overlays" / config.name
+    example = "https://runbooks.example.com/axon-audit-otel/dashboards/runbook.md"
+    for folder, source in (("grafana", "."), ("grafana-victorialogs", "victorialogs")):
+        of_repository = sorted((ROOT / "dashboards" / source).glob("*.json"))
+        assert of_repository
+        for path in of_repository:
+            text = path.read_text(encoding="utf-8")
+            assert text.count(example) == 1
+            written = (tmp_path / folder / path.name).read_text(encoding="utf-8")
+            assert written == text.replace(example, "https://wiki.example/rb")
+    ours = ROOT / "collector-config"
+    for config in [*(ours / "overlays").glob("*.yaml"), *(ours / "clickhouse").glob("*.*")]:
+        written = tmp_path / "collector" / config.relative_to(ours)
         assert written.read_text(encoding="utf-8") == config.read_text(encoding="utf-8")
     rules = (tmp_path / "prometheus/alerts.yaml").read_text(encoding="utf-8")
     assert "https://wiki.example/rb#axonmemoryerrorbudgetburn" in rules
@@ -51,16 +59,35 @@ def test_for_kubernetes(cli: Any, tmp_path: Path) -> None:
         kinds.setdefault(one["kind"], []).append(one)
     assert {kind: len(some) for kind, some in kinds.items()} == {
         "PrometheusRule": 2,
-        "ConfigMap": 3,
+        "ConfigMap": 5,
         "ServiceMonitor": 1,
     }
     rules = yaml.safe_load((tmp_path / "prometheus/alerts.yaml").read_text(encoding="utf-8"))
     assert rules in [one["spec"] for one in kinds["PrometheusRule"]]
+    shown = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in [*tmp_path.glob("grafana/*"), *tmp_path.glob("grafana-*/*")]
+    ]
+    held = [json.loads(text) for one in kinds["ConfigMap"] for text in one["data"].values()]
+    by_uid = {board["uid"]: board for board in shown}
+    assert {board["uid"]: board for board in held} == by_uid
+    assert len(held) == len(by_uid) == 5
+    files = [name for one in kinds["ConfigMap"] for name in one["data"]]
+    assert len(set(files)) == 5  # the sidecar writes them to one directory
     for one in kinds["ConfigMap"]:
         assert one["metadata"]["labels"] == {"grafana_dashboard": "1"}
-        for name, text in one["data"].items():
-            shown = (tmp_path / "grafana" / name).read_text(encoding="utf-8")
-            assert json.loads(text) == json.loads(shown)
+        assert one["metadata"]["annotations"] == {
+            "grafana_folder": "Axon",
+            "k8s-sidecar-target-directory": "Axon",
+        }
+
+
+def test_sizes_for_kubernetes(cli: Any, tmp_path: Path) -> None:
+    """A ConfigMap holds 1 MiB; `kubectl apply` keeps a copy in an annotation, of 256 KiB."""
+    cli("assets", "--output", tmp_path, "--kubernetes")
+    for path in (tmp_path / "kubernetes").iterdir():
+        made = json.dumps(yaml.safe_load(path.read_text(encoding="utf-8")))
+        assert len(made.encode()) < 256 * 1024, path.name
 
 
 @pytest.mark.parametrize(

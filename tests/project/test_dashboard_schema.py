@@ -23,6 +23,7 @@ _KINDS = {
     "bargauge": "BarGauge",
     "heatmap": "Heatmap",
     "logs": "Logs",
+    "table": "Table",
 }
 #: JSON has the values of enums, not the enums.
 _PLAIN = """\

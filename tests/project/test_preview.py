@@ -3,6 +3,7 @@ real Prometheus that scrapes the demo's load."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,12 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from victoria_logs_server import VictoriaLogs
+
+from axon_audit_otel.events.model import OperationType
 
 if TYPE_CHECKING:
     from dashboards.preview.stage import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.name for path in (ROOT / "dashboards").glob("*.json"))
+OF_VICTORIA_LOGS = "victorialogs/security-compliance.json"
 PICTURES = ROOT / "dashboards" / "pictures"
 
 real = [pytest.mark.component, pytest.mark.slow]
@@ -47,6 +52,12 @@ def _broken(dashboard: dict[str, Any]) -> dict[str, Any]:
     return {**dashboard, "panels": numbered}
 
 
+def _rows(text: str) -> list[tuple[str, str]]:
+    """Operation and status of each row of a table, in which they stand beside each other."""
+    operations = "|".join(operation.value for operation in OperationType)
+    return re.findall(f"({operations})(SUCCESS|PARTIAL|FAILURE)", text)
+
+
 @pytest.fixture(name="stage", scope="module")
 def _stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Half a minute of load, and everything to look at it."""
@@ -62,11 +73,16 @@ def _stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             pytest.fail(f"{reason}; in CI that is no reason to skip")
         pytest.skip(reason)
     shown = tmp_path_factory.mktemp("dashboards")
-    for name in NAMES:
-        shutil.copy(ROOT / "dashboards" / name, shown)
+    (shown / "victorialogs").mkdir()
+    for name in (*NAMES, OF_VICTORIA_LOGS):
+        shutil.copy(ROOT / "dashboards" / name, shown / name)
     overview = json.loads((shown / "memory-overview.json").read_text("utf-8"))
     (shown / "broken.json").write_text(json.dumps(_broken(overview)), "utf-8")
-    with Stage.run(tmp_path_factory.mktemp("stage"), interval=1, dashboards=shown) as stage:
+    store = VictoriaLogs(tmp_path_factory.mktemp("victoria-logs"))
+    with (
+        contextlib.closing(store),
+        Stage.run(tmp_path_factory.mktemp("stage"), 1, shown, store.url) as stage,
+    ):
         stage.play(30)
         yield stage
 
@@ -76,7 +92,7 @@ class TestDrawn:
 
     pytestmark = real
 
-    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("name", [*NAMES, OF_VICTORIA_LOGS])
     def test_every_panel_shows_data(self, stage: Stage, name: str) -> None:
         """Each panel is there and shows something that came from the query, under its title,
         and the browser complains about nothing."""
@@ -101,24 +117,29 @@ class TestDrawn:
         assert len(asking) >= 4
         assert {panel.id for panel in drawn.panels() if panel.exemplars} == asking
 
-    def test_log_lines_are_those_asked_for(self, stage: Stage) -> None:
-        """Of two streams, one has every event, the other what a security engineer looks at."""
-        panels = stage.open("security-compliance.json").panels()
-        chosen, every = (panel.text for panel in panels if panel.type == "logs")
-        lines = re.findall(r"\d\d:\d\d:\d\d\.\d{3}(\w+) (\w+)", chosen)
-        assert lines
+    @pytest.mark.parametrize("name", ["security-compliance.json", OF_VICTORIA_LOGS])
+    def test_rows_are_those_asked_for(self, stage: Stage, name: str) -> None:
+        """Of two tables, one has every event, the other what a security engineer looks at."""
+        panels = stage.open(name).panels()
+        notable, every = (_rows(panel.text) for panel in panels if panel.type == "table")
+        assert notable
         assert all(
             operation in ("FORGET", "EXPORT", "IMPORT") or status != "SUCCESS"
-            for operation, status in lines
+            for operation, status in notable
         )
-        assert '"operation":"STORE"' in every
+        assert ("STORE", "SUCCESS") in every
+        assert ("RECALL", "SUCCESS") in every
 
     def test_what_is_not_drawn_is_noticed(self, stage: Stage) -> None:
         """The proof can fail: no data, NaN, a query that is none, a kind of panel that is
         unknown; each is told from a panel that shows something."""
         drawn = stage.open("broken.json")
         lacks = {panel.id: panel.lack for panel in drawn.panels()}
-        assert [lacks[number] for number in (1, 2, 3)] == ["empty: No data"] * 2 + ["empty: -"]
+        overview = json.loads((ROOT / "dashboards" / "memory-overview.json").read_text("utf-8"))
+        said = [
+            panel["fieldConfig"]["defaults"]["noValue"] for panel in _broken(overview)["panels"][:3]
+        ]
+        assert [lacks[number] for number in (1, 2, 3)] == [f"empty: {text}" for text in said]
         assert lacks[4].startswith("failed: sum(up: ")
         assert "crystal-ball" in lacks[5]
         assert [lacks[6], lacks[7]] == ["", ""]

@@ -116,7 +116,9 @@ class DemoAdapter(InMemoryAdapter):  # type: ignore[misc]
             await asyncio.Event().wait()
 
 
-def make_memory(audit: AuditLogger) -> tuple[Any, dict[str, DemoAdapter]]:
+def make_memory(
+    audit: AuditLogger, adapter: type[DemoAdapter] = DemoAdapter
+) -> tuple[Any, dict[str, DemoAdapter]]:
     """A `MemorySystem` of three tiers, all in this process, recorded by *audit*."""
     config = MemoryConfig(
         ephemeral=EphemeralPolicy(adapter_type="memory", ttl_seconds=3600),
@@ -124,10 +126,10 @@ def make_memory(audit: AuditLogger) -> tuple[Any, dict[str, DemoAdapter]]:
         persistent=PersistentPolicy(adapter_type="memory"),
         default_tier="session",
     )
-    adapters = {tier: DemoAdapter() for tier in config.tiers}
+    adapters = {tier: adapter() for tier in config.tiers}
     registry = AdapterRegistry()
-    for tier, adapter in adapters.items():
-        registry.register(tier, "memory", adapter_instance=adapter)
+    for tier, instance in adapters.items():
+        registry.register(tier, "memory", adapter_instance=instance)
     memory = MemorySystem(config, registry=registry, audit_logger=audit)
     memory.enable_tracing(False)  # the SDK's own list of calls grows without bound
     return memory, adapters

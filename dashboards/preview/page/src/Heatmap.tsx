@@ -73,7 +73,8 @@ export function Heatmap({ panel, data, settings, width, height }: VisualizationP
     builder.addSeries({ scaleKey: 'y', theme, pxAlign: false, show: true, lineWidth: 0 } as never);
     builder.addHook('draw', (u) => {
       drawCells(u, time, buckets, least, most, color);
-      drawExemplars(u, data.exemplars, options.exemplars?.color ?? 'magenta', (value) => {
+      const dots = theme.visualization.getColorByName(options.exemplars?.color ?? 'magenta');
+      drawExemplars(u, data.exemplars, dots, (value) => {
         const row = buckets.findIndex((bucket) => value <= bound(bucket));
         return u.valToPos(Math.min(last, row) - 0.5, 'y');
       });

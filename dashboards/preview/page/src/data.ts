@@ -12,11 +12,12 @@ import {
 import type { Panel } from '@grafana/schema';
 import { firstValueFrom } from 'rxjs';
 
-import { logs } from './loki';
+import { logs, type LogQuery } from './loki';
 import { exemplars, query, type Exemplar, type PrometheusQuery } from './prometheus';
 import { optionsOf } from './registries';
 import type { Settings } from './settings';
-import { asReplacements, interpolate, timeMacros, type Variable } from './variables';
+import { asReplacements, interpolate, inLogsQL, timeMacros, type Variable } from './variables';
+import { logsql } from './victorialogs';
 
 export interface PanelFrames {
   frames: DataFrame[];
@@ -71,9 +72,16 @@ export async function panelFrames(
   const traces: Exemplar[] = [];
   for (const target of targets) {
     const step = stepOf(panel, target, width, settings);
-    const expr = interpolate(target.expr, { ...known, ...timeMacros(settings, step) });
-    if ((target.datasource?.type ?? panel.datasource?.type) === 'loki') {
-      results.push(...(await fromLoki(settings, expr)));
+    const macros = timeMacros(settings, step);
+    const kind = target.datasource?.type ?? panel.datasource?.type;
+    if (kind === 'victoriametrics-logs-datasource') {
+      const expr = interpolate(target.expr, { ...inLogsQL(variables), ...macros });
+      results.push(...(await fromVictoriaLogs(settings, { ...target, expr } as LogQuery, step)));
+      continue;
+    }
+    const expr = interpolate(target.expr, { ...known, ...macros });
+    if (kind === 'loki') {
+      results.push(...(await fromLoki(settings, { ...target, expr } as LogQuery, step)));
       continue;
     }
     const asked = { ...target, expr };
@@ -111,11 +119,18 @@ function transformed(
   return firstValueFrom(transformDataFrame(steps, frames, { interpolate: replace }));
 }
 
-async function fromLoki(settings: Settings, expr: string): Promise<DataFrame[]> {
+async function fromLoki(settings: Settings, target: LogQuery, step: number) {
   if (!settings.loki) {
     throw new Unavailable('This panel reads from Loki, which is not part of this preview.');
   }
-  return logs(settings, expr, 100);
+  return logs(settings, target, step);
+}
+
+async function fromVictoriaLogs(settings: Settings, target: LogQuery, step: number) {
+  if (!settings.victorialogs) {
+    throw new Unavailable('This panel reads from VictoriaLogs, which is not part of this preview.');
+  }
+  return logsql(settings, target, step);
 }
 
 function withDefaults(panel: Panel): FieldConfigSource {

@@ -1,8 +1,17 @@
-/** Loki's HTTP API: streams as a list of lines. */
-import { FieldType, type DataFrame } from '@grafana/data';
+/** Loki's HTTP API: streams as a list of lines, counts as series. */
+import type { DataFrame } from '@grafana/data';
 
-import { field } from './prometheus';
+import { lines, type Line } from './lines';
+import { frame, type Series } from './prometheus';
 import type { Settings } from './settings';
+
+export interface LogQuery {
+  refId: string;
+  expr: string;
+  queryType?: string;
+  legendFormat?: string;
+  maxLines?: number;
+}
 
 async function get<T>(settings: Settings, path: string): Promise<T> {
   const response = await fetch(`${settings.loki}/loki/api/v1/${path}`);
@@ -17,47 +26,34 @@ export function streamLabels(settings: Settings, label: string): Promise<string[
   return get(settings, `label/${label}/values`);
 }
 
-/** One frame: time, line and labels, newest first. */
-export async function logs(settings: Settings, expr: string, limit: number): Promise<DataFrame[]> {
+type Stream = { stream: Record<string, string>; values: Array<[string, string]> };
+type Answer =
+  | { resultType: 'streams'; result: Stream[] }
+  | { resultType: 'vector' | 'matrix'; result: Series[] };
+
+/** Rows of one frame, or a frame for each series; *step* in seconds. */
+export async function logs(
+  settings: Settings,
+  target: LogQuery,
+  step: number
+): Promise<DataFrame[]> {
   const { from, to } = settings.range;
+  const limit = target.maxLines ?? 100;
+  const end = String(to.valueOf() * 1e6);
+  const range = { start: String(from.valueOf() * 1e6), end, step: String(step) };
+  const instant = target.queryType === 'instant';
   const parameters = new URLSearchParams({
-    query: expr,
-    start: String(from.valueOf() * 1e6),
-    end: String(to.valueOf() * 1e6),
+    query: target.expr,
     limit: String(limit),
     direction: 'backward',
+    ...(instant ? { time: end } : range),
   });
-  type Stream = { stream: Record<string, string>; values: Array<[string, string]> };
-  const { result } = await get<{ result: Stream[] }>(settings, `query_range?${parameters}`);
-  const lines = result
-    .flatMap(({ stream, values }) =>
-      values.map(([time, line]) => ({ time: Number(time) / 1e6, line, stream }))
-    )
-    .sort((a, b) => b.time - a.time)
-    .slice(0, limit);
-  if (lines.length === 0) {
-    return [];
+  const answer = await get<Answer>(settings, `query${instant ? '' : '_range'}?${parameters}`);
+  if (answer.resultType !== 'streams') {
+    return answer.result.map((one) => frame(one, target, step));
   }
-  return [
-    {
-      length: lines.length,
-      fields: [
-        field(
-          'Time',
-          FieldType.time,
-          lines.map(({ time }) => time)
-        ),
-        field(
-          'Line',
-          FieldType.string,
-          lines.map(({ line }) => line)
-        ),
-        field(
-          'labels',
-          FieldType.other,
-          lines.map(({ stream }) => stream)
-        ),
-      ],
-    },
-  ];
+  const found: Line[] = answer.result.flatMap(({ stream, values }) =>
+    values.map(([time, text]) => ({ time: Number(time) / 1e6, text, labels: stream }))
+  );
+  return lines(found, limit);
 }

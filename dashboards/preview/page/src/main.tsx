@@ -1,3 +1,5 @@
+import '@grafana/react-data-grid/lib/styles.css';
+
 import { createTheme, dateTimeFormat, ThemeContext } from '@grafana/data';
 import type { Dashboard as Model } from '@grafana/schema';
 import { GlobalStyles, Icon, PortalContainer } from '@grafana/ui';
@@ -8,7 +10,7 @@ import { register } from './registries';
 import { readSettings, type Settings } from './settings';
 import { readVariables, type Variable } from './variables';
 
-const theme = createTheme({ colors: { mode: 'dark' } });
+const theme = createTheme({ colors: { mode: readSettings().theme } });
 const margin = 16;
 
 function Page({
@@ -20,7 +22,9 @@ function Page({
   settings: Settings;
   variables: Variable[];
 }) {
-  const logs = (dashboard.panels ?? []).some((panel) => panel.type === 'logs');
+  const logs = (dashboard.panels ?? []).some(
+    (panel) => 'datasource' in panel && panel.datasource?.type === 'loki'
+  );
   return (
     <ThemeContext.Provider value={theme}>
       <GlobalStyles />
@@ -42,8 +46,8 @@ function Page({
           }}
         >
           Preview: Grafana&apos;s published components draw the panels of{' '}
-          {settings.dashboard.split('/').pop()} from a real Prometheus. Gauges, heatmaps and log
-          lines are not among them; this page draws those.
+          {settings.dashboard.split('/').pop()} from a real Prometheus. Gauges and heatmaps are not
+          among them; this page draws those.
           {logs && ' The log records are the real ones too, from a stand-in for Loki.'}
         </footer>
       </div>
@@ -94,7 +98,14 @@ function Head({
         </div>
       </div>
       <div style={{ display: 'flex', flexWrap: 'wrap', gap: 12 }}>
-        {variables.map(({ name, label, shown }) => (
+        {(dashboard.links ?? [])
+          .filter(({ type }) => type === 'link')
+          .map(({ title }) => (
+            <div key={title} style={{ ...box, order: 1, marginLeft: 'auto' }}>
+              <Icon name="external-link-alt" size="sm" /> {title}
+            </div>
+          ))}
+        {variables.filter(({ shown }) => shown !== '').map(({ name, label, shown }) => (
           <div
             key={name}
             style={{ display: 'flex', fontSize: theme.typography.bodySmall.fontSize }}

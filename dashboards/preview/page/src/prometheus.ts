@@ -21,7 +21,7 @@ export interface Exemplar {
   value: number;
 }
 
-interface Series {
+export interface Series {
   metric: Labels;
   values?: Array<[number, string]>;
   value?: [number, string];
@@ -124,15 +124,29 @@ function points(series: Series): Array<[number, string]> {
   return series.values ?? (series.value ? [series.value] : []);
 }
 
+/** Where values are missing, one that is none: Grafana draws no line across, either. */
+function withGaps(samples: Array<[number, string]>, step: number): Array<[number, string]> {
+  return samples.flatMap((sample, index) => {
+    const next = samples[index + 1];
+    const gap = next !== undefined && next[0] - sample[0] > 1.5 * step;
+    return gap ? [sample, [sample[0] + step, 'NaN']] : [sample];
+  });
+}
+
 /** NaN, which is 0/0 and so on, is no value. */
 function number(text: string): number | null {
   const value = text === '+Inf' ? Infinity : text === '-Inf' ? -Infinity : Number(text);
   return Number.isNaN(value) ? null : value;
 }
 
-function frame(series: Series, target: PrometheusQuery, step: number): DataFrame {
+/** One series; its name is the legend with the values of its labels. */
+export function frame(
+  series: Series,
+  target: { refId: string; expr: string; legendFormat?: string },
+  step: number
+): DataFrame {
   const { __name__: metric, ...labels } = series.metric;
-  const samples = points(series);
+  const samples = withGaps(points(series), step);
   const legend = target.legendFormat;
   const automatic = !legend || legend === '__auto';
   const name = automatic

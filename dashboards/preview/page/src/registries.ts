@@ -2,6 +2,7 @@
 import {
   FieldConfigOptionsRegistry,
   FieldConfigProperty,
+  FieldType,
   displayNameOverrideProcessor,
   booleanOverrideProcessor,
   dataLinksOverrideProcessor,
@@ -18,6 +19,8 @@ import {
   type FieldConfigSource,
 } from '@grafana/data';
 
+import { extractFields } from './extractFields';
+
 type Process = FieldConfigPropertyItem['process'];
 
 function option(id: string, process: Process, custom = false): FieldConfigPropertyItem {
@@ -28,7 +31,8 @@ function option(id: string, process: Process, custom = false): FieldConfigProper
     name: id,
     isCustom: custom,
     process,
-    shouldApply: () => true,
+    // Where fields are axes, that of time has no label of its own.
+    shouldApply: (field) => id !== 'axisLabel' || field.type !== FieldType.time,
     editor: nothing,
     override: nothing,
   };
@@ -52,7 +56,9 @@ const standard = (): FieldConfigPropertyItem[] => [
 export function register(): void {
   standardFieldConfigEditorRegistry.setInit(standard);
   // Some are listed under two names.
-  const byId = new Map(Object.values(standardTransformers).map((one) => [one.id as string, one]));
+  const byId = new Map(
+    [...Object.values(standardTransformers), extractFields].map((one) => [one.id as string, one])
+  );
   standardTransformersRegistry.setInit(
     () =>
       [...byId.values()].map((one) => ({

@@ -18,9 +18,12 @@ export interface Settings {
   prometheus: string;
   /** Address of something that answers as Loki does; none: its panels say so. */
   loki?: string;
+  /** Address of a VictoriaLogs; none: likewise. */
+  victorialogs?: string;
   /** Seconds between two scrapes, as a Grafana data source is told. */
   scrapeInterval: number;
   range: TimeRange;
+  theme: 'dark' | 'light';
 }
 
 export function readSettings(): Settings {
@@ -30,7 +33,9 @@ export function readSettings(): Settings {
     dashboard: required('dashboard'),
     prometheus: required('prometheus'),
     loki: query.get('loki') ?? undefined,
+    victorialogs: query.get('victorialogs') ?? undefined,
     scrapeInterval: Number(query.get('scrape') ?? 15),
     range: { from, to, raw: { from, to } },
+    theme: query.get('theme') === 'light' ? 'light' : 'dark',
   };
 }

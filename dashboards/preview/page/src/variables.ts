@@ -4,6 +4,7 @@ import type { Dashboard, VariableModel } from '@grafana/schema';
 import { streamLabels } from './loki';
 import { labelValues } from './prometheus';
 import type { Settings } from './settings';
+import { fieldValues } from './victorialogs';
 
 export interface Variable {
   name: string;
@@ -14,6 +15,8 @@ export interface Variable {
   value: string;
 }
 
+const sources: Record<string, string> = { 'victoriametrics-logs-datasource': 'VictoriaLogs' };
+
 /** The dashboard's variables, each with the value that it has when the dashboard is opened. */
 export async function readVariables(dashboard: Dashboard, settings: Settings): Promise<Variable[]> {
   const variables: Variable[] = [];
@@ -23,9 +26,12 @@ export async function readVariables(dashboard: Dashboard, settings: Settings): P
       variables.push({
         name: model.name,
         label,
-        shown: title(String(model.query)),
+        shown: sources[String(model.query)] ?? title(String(model.query)),
         value: model.name,
       });
+    } else if (model.type === 'constant') {
+      const value = String(model.query ?? '');
+      variables.push({ name: model.name, label, shown: '', value }); // hidden
     } else if (model.type === 'query') {
       variables.push({ name: model.name, label, ...(await chosen(model, variables, settings)) });
     } else {
@@ -63,6 +69,9 @@ async function candidates(
   if (model.datasource?.type === 'loki') {
     return settings.loki ? streamLabels(settings, query.label) : [];
   }
+  if (model.datasource?.type === 'victoriametrics-logs-datasource') {
+    return settings.victorialogs ? fieldValues(settings, query) : [];
+  }
   const call = /^\s*label_values\(\s*(?:(.*)\s*,)?\s*(\w+)\s*\)\s*$/s.exec(query.query);
   if (!call) {
     throw new Error(`variable ${model.name}: cannot read ${JSON.stringify(query)}`);
@@ -85,6 +94,13 @@ export type Replacements = Record<string, string>;
 
 export function asReplacements(variables: Variable[]): Replacements {
   return Object.fromEntries(variables.map((variable) => [variable.name, variable.value]));
+}
+
+/** The same as VictoriaLogs' data source sends them: a list for `in(...)`, `*` for all. */
+export function inLogsQL(variables: Variable[]): Replacements {
+  return Object.fromEntries(
+    variables.map(({ name, value, shown }) => [name, shown === 'All' ? '*' : value])
+  );
 }
 
 /** `$name`, `${name}` and `${name:format}`; what is not known stays as it is. */

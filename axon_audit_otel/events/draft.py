@@ -28,6 +28,7 @@ __all__ = [
         "Draft",
         "Later",
         "Told",
+        "add_later",
         "checked_duration",
         "checked_ids",
         "draft",
@@ -168,7 +169,7 @@ def draft(
             some = tuple(dict.fromkeys(some))
             event["subjects"], event.further = some[:_SEVERAL_MOST], some[_SEVERAL_MOST:]
     if later:
-        _add(event, later)
+        add_later(event, later)
     event.encoded = None
     event.entries = count if entries is None else entries
     event.time_us = time_us
@@ -176,8 +177,8 @@ def draft(
     return event
 
 
-def _add(event: Draft, later: Later) -> None:
-    """Add these fields, in their order."""
+def add_later(event: Draft, later: Later) -> None:
+    """Add these fields to a new *event*, in their order: as if `draft` had been given them."""
     for name in _LATER:
         value: Any = later.get(name)
         if not value:

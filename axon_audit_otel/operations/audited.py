@@ -21,7 +21,7 @@ from weakref import ref
 from ..core import generators
 from ..core.errors import AuditUnavailableError, InvalidEventError
 from ..events.draft import checked_ids
-from ..events.identifiers import checked_id, checked_text, identifier, identifiers
+from ..events.identifiers import MAX_ID, checked_id, checked_text, identifier, identifiers
 from ..events.model import AuditEvent, OperationType
 from ..privacy.private_ids import hidden_facts
 from .activity import STILL_PRESENT, error_type
@@ -78,7 +78,10 @@ class AuditedOperation:
         self._store = _name("store", store)
         self._owner = None if owner is None else checked_id("owner", owner)
         self._names = dict.fromkeys(checked_ids(entry_ids))
-        self._identity = _id("user_id", user_id), _id("session_id", session_id)
+        self._identity = (
+            None if user_id is None else checked_id("user_id", user_id),
+            None if session_id is None else checked_id("session_id", session_id),
+        )
         self._acting: dict[str, Any] = {}
         for name, value in (("agent_id", agent_id), ("on_behalf_of", on_behalf_of)):
             if value is not None:
@@ -167,7 +170,8 @@ class AuditedOperation:
             return
         if self._private and op.private is None and op.trail.policy.entry_names.are_hidden:
             op.private = {}
-        self._names = dict.fromkeys(op.named(list(self._names)))
+        if op.private is not None:
+            self._names = dict.fromkeys(op.named(list(self._names)))
         op.own_facts = False
         op.face = ref(self)
         self._operation = op
@@ -179,7 +183,10 @@ class AuditedOperation:
         """Give the operation what was reported, before it ends."""
         try:
             seen = op.activity
-            op.entry_ids, op.are_names = identifiers(list({**self._names, **seen.saved})), True
+            names = list(self._names)
+            if seen.saved:
+                names = identifiers(list({**self._names, **seen.saved}))
+            op.entry_ids, op.are_names = names, True
             around = None if op.outer is None or op.outer.face is None else op.outer.face()
             if around is not None and around._kind.operation is self._kind.operation:
                 around._names.update(self._names)
@@ -411,11 +418,9 @@ def _name(field: str, value: Any) -> str | None:
     Raises:
         InvalidEventError: If it is no text.
     """
-    return None if value is None else identifier(checked_text(field, value))
-
-
-def _id(field: str, value: Any) -> str | None:
-    return None if value is None else checked_id(field, value)
+    if value is None or (type(value) is str and len(value) <= MAX_ID and value.isascii()):
+        return value  # most often
+    return identifier(checked_text(field, value))
 
 
 def current_operation() -> AuditedOperation | None:

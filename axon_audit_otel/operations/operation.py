@@ -12,7 +12,7 @@ from ..core.errors import AuditUnavailableError
 from ..events.draft import Draft
 from ..events.identity import active_operation, running
 from ..events.model import EventStatus
-from .activity import AdapterActivity, error_type
+from .activity import ENDED, error_type
 from .durability import record_intent, wait_event, wait_intent, wait_intent_now
 from .facts import Arguments, Facts, Kind
 from .outcome import bare_event, full_event, note_swallowed
@@ -179,7 +179,7 @@ class Operation(Facts):
         else:
             self._record(status, exc, elapsed_ns)
         # Keep no memories alive: the context of a task that was begun inside may live long.
-        self.activity, self.arguments = AdapterActivity(), {}
+        self.activity, self.arguments = ENDED, {}
         self.metadata, self.span_attributes, self.records = {}, {}, None
 
     def _report_to(self, outer: Operation, exc: BaseException | None) -> None:

@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any
 
 import msgspec
@@ -22,9 +22,12 @@ __all__ = ["Buffer"]
 
 #: Fields with an index of their own: a list of events for each value. Session and entry ids,
 #: which have few events each, share one of hashes.
-LISTED = ("operation", "status", "user_id", "subject_id")
+SUBJECT = "subject_id"  # for each of the ``subjects`` as well
+LISTED = ("operation", "status", "user_id", SUBJECT)
 
 _List = tuple[str, "array[int]"]  # a value (the object that all share), and its events
+#: What is indexed of an event: its number, its values of `LISTED`, subjects, session, entries.
+_Indexed = tuple[Any, ...]
 _Numbers = Any  # array[int] | range | list[int]: ascending sequence numbers
 
 
@@ -50,9 +53,11 @@ class Buffer:
         next: The number of the next event to come.
         start: The number of the record `start`, which nobody counts; 0 if there is none.
         head: The hash of the newest event, held or not; None before the first of the trail.
+        head_hex: The same as text.
     """
 
     head: bytes | None
+    head_hex: str | None
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -61,8 +66,14 @@ class Buffer:
     def begin(self) -> None:
         """Hold nothing; the next event is number 1 (in a forked child as well)."""
         self.next = self._zero = 1
-        self.start, self.head = 0, None
+        self.start = 0
+        self.follow(None)
         self.reset(1)
+
+    def follow(self, head: bytes | None) -> None:
+        """The event before the next one has the hash *head*."""
+        self.head = head
+        self.head_hex = None if head is None else head.hex()
 
     def reset(self, following: int) -> None:
         """Forget every event; the next one is number *following*."""
@@ -77,6 +88,8 @@ class Buffer:
         # What began or went on in each block, so that the index can forget it undecoded.
         self._blocks: deque[dict[str, list[str]]] = deque()
         self._block = 0  # number of the first event of the newest block
+        self._waiting: list[_Indexed] = []  # for the index: quicker together than one by one
+        self._is_indexing = False
         self._ids = _HashIndex()
         self._has_digests = False  # of subjects: events are found by their hashes, as by ids
 
@@ -112,7 +125,7 @@ class Buffer:
             Its line; `head` is the hash of that from now on.
         """
         sequence, previous = self.next, self.head
-        line = place(payload, sequence, None if previous is None else previous.hex())
+        line = place(payload, sequence, self.head_hex)
         if sequence - self.first == self.capacity:  # the oldest leaves
             self.first += 1
             if not self.first & _IN_BLOCK:
@@ -127,48 +140,62 @@ class Buffer:
         self._ordered = self._ordered and time_us >= self._last_time
         self._last_time = time_us
         self.next = sequence + 1
-        self._index(sequence, fields)
-        self.head = leaf_hash(line)
+        ids, get = tuple(fields["entry_ids"]), fields.get
+        waiting = (sequence, *map(get, LISTED), get("subjects"), get("session_id"), ids)
+        self._waiting.append(waiting)
+        # All that wait are of one block.
+        if not self.next & _AT_ONCE or len(ids) > _AT_ONCE:
+            self._index()
+        self.head = leaf = leaf_hash(line)
+        self.head_hex = leaf.hex()
         return line
 
-    def _index(self, sequence: int, fields: Mapping[str, Any]) -> None:
-        if not sequence & _IN_BLOCK or not self._blocks:
+    def _index(self) -> None:
+        """Index the events that wait for it."""
+        if not self._waiting:
+            return
+        self._is_indexing = True
+        first = self._waiting[0][0]
+        if not self._blocks or first >> _BITS != self._block >> _BITS:
             self._blocks.append({name: [] for name in LISTED})
-            self._block = sequence
-        for name, lists in self._lists.items():
-            key = fields.get(name)
-            if key is None:
+            self._block = first
+        numbers, *listed, alone, subjects, sessions, entries = zip(*self._waiting)
+        for name, keys in zip(LISTED, listed):
+            lists = self._lists[name]
+            for number, key in zip(numbers, keys):
+                if key is not None:
+                    known = lists.get(key)
+                    if known is None or known[1][-1] < self._block:
+                        known = self._begin_list(name, key)
+                    known[1].append(number)
+        for number, one, some, session_id, ids in zip(numbers, alone, subjects, sessions, entries):
+            if some or one is not None:
+                self._index_subjects(number, one, some or ())
+            self._ids.add(number, ids if session_id is None else (session_id, *ids))
+            if any(map(str.startswith, ids, repeat(ERASABLE_ENTRY_PREFIX))):
+                self._ids.add(number, (ERASABLE_ENTRY_PREFIX,))
+        self._waiting.clear()
+        self._is_indexing = False
+
+    def _begin_list(self, name: str, key: str) -> _List:
+        """The list of *key*, which is to have an event of the newest block, its first there."""
+        known = self._lists[name].setdefault(key, (key, array("Q")))
+        self._blocks[-1][name].append(known[0])
+        return known
+
+    def _index_subjects(self, number: int, alone: str | None, subjects: Iterable[str]) -> None:
+        """List event *number* by each of its subjects, and by the one that is named *alone*."""
+        lists = self._lists[SUBJECT]
+        for key in (*(() if alone is None else (alone,)), *subjects):
+            if key is not alone and key[:1] == "~" and is_digest(key):
+                self._ids.add(number, (key,))
+                self._has_digests = True
                 continue
             known = lists.get(key)
             if known is None or known[1][-1] < self._block:
-                self._begin_list(name, key)
-                known = lists[key]
-            known[1].append(sequence)
-        if "subjects" in fields:
-            self._index_subjects(sequence, fields)
-        session_id, ids = fields["session_id"], fields["entry_ids"]
-        self._ids.add(sequence, ids if session_id is None else [session_id, *ids])
-        if any(key.startswith(ERASABLE_ENTRY_PREFIX) for key in ids):
-            self._ids.add(sequence, (ERASABLE_ENTRY_PREFIX,))
-
-    def _begin_list(self, name: str, key: str) -> None:
-        """The list of *key* is to have an event of the newest block, its first there."""
-        known = self._lists[name].setdefault(key, (key, array("Q")))
-        self._blocks[-1][name].append(known[0])
-
-    def _index_subjects(self, sequence: int, fields: Mapping[str, Any]) -> None:
-        """List an event by each of its subjects too."""
-        lists, alone = self._lists["subject_id"], fields.get("subject_id")
-        for key in fields["subjects"]:
-            if key[:1] == "~" and is_digest(key):
-                self._ids.add(sequence, (key,))
-                self._has_digests = True
-            elif key != alone:
-                known = lists.get(key)
-                if known is None or known[1][-1] < self._block:
-                    self._begin_list("subject_id", key)
-                    known = lists[key]
-                known[1].append(sequence)
+                known = self._begin_list(SUBJECT, key)
+            if not known[1] or known[1][-1] != number:
+                known[1].append(number)
 
     def recover(self) -> None:
         """Index anew what is held, after an exception in the middle of `append`."""
@@ -181,7 +208,7 @@ class Buffer:
         for payload, previous in held:
             fields = msgspec.json.decode(payload + b"}")
             moment = _timed(payload + b"}").timestamp
-            self.head = previous if any(previous) else None
+            self.follow(previous if any(previous) else None)
             self.append(payload, to_microseconds(moment), fields)
         self._zero = zero
         if self.start >= following:  # it was not appended
@@ -223,6 +250,9 @@ class Buffer:
         """
         low, high = self._bounds(start_us, end_us)
         chosen: _Numbers = range(low, high)
+        if self._is_indexing:  # a signal handler asks in the middle of that
+            return reversed(chosen)
+        self._index()
         for name, values in keys.items():
             if name == "session_id":
                 numbers: _Numbers = self._ids.find(values)
@@ -310,6 +340,7 @@ class _HashIndex:
 
 
 _NONE = bytes(32)
+_AT_ONCE = 63  # events that wait for the index at most
 _BITS = 10
 _IN_BLOCK = (1 << _BITS) - 1
 _HASH = (1 << 64) - 1 - _IN_BLOCK

@@ -26,6 +26,7 @@ from langgraph.store.base import (
 from ...core.errors import AuditConfigError, shown
 from ...events.identifiers import identifier
 from ...events.identity import current_identity
+from ...events.model import OperationType
 from ...operations.audited import AuditedOperation
 from ...operations.together import Together
 from ...trail.audit_logger import AuditLogger
@@ -190,14 +191,15 @@ class AuditedStore(BaseStore):
             kind, action, keys = _described(op)
             return self.operation(kind, action, tuple(_namespace(op)), keys)
         except Exception:  # no operation that a store knows: the store says so
-            return self.operation("OTHER", "batch", ())
+            return self.operation(OperationType.OTHER, "batch", ())
 
     def operation(
-        self, kind: str, action: str, namespace: Namespace, keys: Sequence[str] = ()
+        self, kind: OperationType, action: str, namespace: Namespace, keys: Sequence[str] = ()
     ) -> AuditedOperation:
         """An operation on the store, of whoever acts in the graph that runs."""
         user, session = _acting()
-        return self._audit.operation(
+        return AuditedOperation(
+            self._audit,
             kind,
             system=SYSTEM,
             action=f"BaseStore.{action}",
@@ -274,18 +276,19 @@ def _deletes(op: Op) -> TypeGuard[PutOp]:
     return isinstance(op, PutOp) and op.value is None
 
 
-def _described(op: Op) -> tuple[str, str, Sequence[str]]:
+def _described(op: Op) -> tuple[OperationType, str, list[str]]:
     """The operation, the method's name, and the ids that it names."""
     if isinstance(op, GetOp):
-        return "RECALL", "get", (item_id(op.namespace, op.key),)
+        return OperationType.RECALL, "get", [item_id(op.namespace, op.key)]
     if isinstance(op, PutOp):
-        is_delete = op.value is None
-        names = (item_id(op.namespace, op.key),)
-        return ("FORGET", "delete", names) if is_delete else ("STORE", "put", names)
+        names = [item_id(op.namespace, op.key)]
+        if op.value is None:
+            return OperationType.FORGET, "delete", names
+        return OperationType.STORE, "put", names
     if isinstance(op, SearchOp):
-        return "RECALL", "search", ()
+        return OperationType.RECALL, "search", []
     if isinstance(op, ListNamespacesOp):
-        return "RECALL", "list_namespaces", ()
+        return OperationType.RECALL, "list_namespaces", []
     raise TypeError
 
 

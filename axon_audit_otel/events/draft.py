@@ -324,7 +324,12 @@ def checked_ids(values: Any, name: str = "entry_ids") -> list[str]:
     if type(values) is list:
         if len(values) > _FEW_IDS and _are_plain(values):
             return values
-        return [checked_id(name, item) for item in values]
+        return [
+            item
+            if type(item) is str and len(item) <= MAX_ID and item.isascii()  # most often
+            else checked_id(name, item)
+            for item in values
+        ]
     if isinstance(values, ID_TYPES):
         return [checked_id(name, values)]
     if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):

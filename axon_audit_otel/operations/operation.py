@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -261,7 +262,5 @@ def begin(
     return op
 
 
-def current() -> Operation | None:
-    """The operation that runs in this task."""
-    operation: Operation | None = active_operation()
-    return operation
+#: The operation that runs in this task; None without one.
+current: Callable[[], Operation | None] = active_operation

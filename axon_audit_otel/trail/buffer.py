@@ -7,7 +7,8 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import chain, repeat
+from itertools import chain
+from struct import Struct
 from typing import Any
 
 import msgspec
@@ -136,12 +137,21 @@ class Buffer:
             self._previous += previous or _NONE
         else:
             self._payloads[slot] = payload
-            self._previous[32 * slot : 32 * slot + 32] = previous or _NONE
+            _put_hash(self._previous, 32 * slot, previous or _NONE)
         self._ordered = self._ordered and time_us >= self._last_time
         self._last_time = time_us
         self.next = sequence + 1
-        ids, get = tuple(fields["entry_ids"]), fields.get
-        waiting = (sequence, *map(get, LISTED), get("subjects"), get("session_id"), ids)
+        ids = tuple(fields["entry_ids"])
+        waiting = (
+            sequence,
+            fields["operation"],
+            fields["status"],
+            fields["user_id"],
+            fields.get(SUBJECT),
+            fields.get("subjects"),
+            fields["session_id"],
+            ids,
+        )
         self._waiting.append(waiting)
         # All that wait are of one block.
         if not self.next & _AT_ONCE or len(ids) > _AT_ONCE:
@@ -152,14 +162,20 @@ class Buffer:
 
     def _index(self) -> None:
         """Index the events that wait for it."""
-        if not self._waiting:
-            return
+        if self._is_indexing:  # an exception struck in the middle of that
+            self.recover()
         self._is_indexing = True
-        first = self._waiting[0][0]
+        if self._waiting:
+            self._index_all(self._waiting)
+            self._waiting.clear()
+        self._is_indexing = False
+
+    def _index_all(self, events: list[_Indexed]) -> None:
+        first = events[0][0]
         if not self._blocks or first >> _BITS != self._block >> _BITS:
             self._blocks.append({name: [] for name in LISTED})
             self._block = first
-        numbers, *listed, alone, subjects, sessions, entries = zip(*self._waiting)
+        numbers, *listed, alone, subjects, sessions, entries = zip(*events)
         for name, keys in zip(LISTED, listed):
             lists = self._lists[name]
             for number, key in zip(numbers, keys):
@@ -168,14 +184,17 @@ class Buffer:
                     if known is None or known[1][-1] < self._block:
                         known = self._begin_list(name, key)
                     known[1].append(number)
+        by_id = []
         for number, one, some, session_id, ids in zip(numbers, alone, subjects, sessions, entries):
+            keys = ids if session_id is None else (session_id, *ids)
             if some or one is not None:
-                self._index_subjects(number, one, some or ())
-            self._ids.add(number, ids if session_id is None else (session_id, *ids))
-            if any(map(str.startswith, ids, repeat(ERASABLE_ENTRY_PREFIX))):
-                self._ids.add(number, (ERASABLE_ENTRY_PREFIX,))
-        self._waiting.clear()
-        self._is_indexing = False
+                keys = (*keys, *self._index_subjects(number, one, some or ()))
+            for key in ids:
+                if key.startswith(ERASABLE_ENTRY_PREFIX):
+                    keys = (*keys, ERASABLE_ENTRY_PREFIX)
+                    break
+            by_id.append((number, keys))
+        self._ids.add(by_id)
 
     def _begin_list(self, name: str, key: str) -> _List:
         """The list of *key*, which is to have an event of the newest block, its first there."""
@@ -183,19 +202,23 @@ class Buffer:
         self._blocks[-1][name].append(known[0])
         return known
 
-    def _index_subjects(self, number: int, alone: str | None, subjects: Iterable[str]) -> None:
-        """List event *number* by each of its subjects, and by the one that is named *alone*."""
-        lists = self._lists[SUBJECT]
+    def _index_subjects(
+        self, number: int, alone: str | None, subjects: Iterable[str]
+    ) -> Iterable[str]:
+        """List event *number* by each of its subjects, and by the one that is named *alone*;
+        returns the digests among them."""
+        lists, digests = self._lists[SUBJECT], []
         for key in (*(() if alone is None else (alone,)), *subjects):
             if key is not alone and key[:1] == "~" and is_digest(key):
-                self._ids.add(number, (key,))
-                self._has_digests = True
+                digests.append(key)
                 continue
             known = lists.get(key)
             if known is None or known[1][-1] < self._block:
                 known = self._begin_list(SUBJECT, key)
             if not known[1] or known[1][-1] != number:
                 known[1].append(number)
+        self._has_digests = self._has_digests or bool(digests)
+        return digests
 
     def recover(self) -> None:
         """Index anew what is held, after an exception in the middle of `append`."""
@@ -250,7 +273,7 @@ class Buffer:
         """
         low, high = self._bounds(start_us, end_us)
         chosen: _Numbers = range(low, high)
-        if self._is_indexing:  # a signal handler asks in the middle of that
+        if self._is_indexing:  # a signal handler asks in the middle of that, or struck there
             return reversed(chosen)
         self._index()
         for name, values in keys.items():
@@ -307,16 +330,18 @@ class _HashIndex:
         self._number = 0  # of the block that is filled now
         self._open: list[int] = []
 
-    def add(self, sequence: int, ids: Iterable[str]) -> None:
-        """Event *sequence* has those *ids*."""
-        number = sequence >> _BITS
+    def add(self, events: Sequence[tuple[int, Iterable[str]]]) -> None:
+        """These *events*, which are of one block, have ids: the number of each, and its ids."""
+        number = events[0][0] >> _BITS
         if number != self._number:
             if self._open:
                 self._blocks.append((self._number, array("Q", sorted(self._open))))
             self._number, self._open = number, []
-        position = sequence & _IN_BLOCK
-        for key in ids:
-            self._open.append((hash(key) << _BITS & _HASH) | position)
+        put = self._open.append
+        for sequence, ids in events:
+            position = sequence & _IN_BLOCK
+            for key in ids:
+                put((hash(key) << _BITS & _HASH) | position)
 
     def drop_before(self, sequence: int) -> None:
         """Forget the blocks whose events have all left."""
@@ -340,6 +365,7 @@ class _HashIndex:
 
 
 _NONE = bytes(32)
+_put_hash = Struct("32s").pack_into  # quicker than a slice
 _AT_ONCE = 63  # events that wait for the index at most
 _BITS = 10
 _IN_BLOCK = (1 << _BITS) - 1

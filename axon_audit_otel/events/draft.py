@@ -177,7 +177,7 @@ def draft(
     return event
 
 
-def add_later(event: Draft, later: Later) -> None:
+def add_later(event: Draft, later: Later | Acting | Told) -> None:
     """Add these fields to a new *event*, in their order: as if `draft` had been given them."""
     for name in _LATER:
         value: Any = later.get(name)

@@ -89,6 +89,7 @@ def given_event(trail: Trail, operation: OperationType | str, *given: Any) -> Gi
         msg = f"an argument cannot be read: {type(exc).__name__}"
         raise InvalidEventError(msg) from exc
     event = made[0]
+    trail.policy.event(event)
     if event["operation"] == "AUDIT" and "record" in event["metadata"]:
         msg = "AUDIT with metadata['record']: only the trail itself records that; rename it"
         raise InvalidEventError(msg)
@@ -115,11 +116,10 @@ def _checked(
     fingerprints: Any,
 ) -> GivenEvent:
     settings, told, whose = trail.settings, _NOTHING, _NOBODYS
-    by_the_sdk = False
-    if type(operation) is not OperationType:
-        by_the_sdk = type(operation).__module__.startswith("axon.")
-        operation = OperationType.parse(operation)
-    status = status if type(status) is EventStatus else EventStatus.parse(status)
+    # As `parse` does, without a call for what is a member already.
+    done = operation if type(operation) is OperationType else OperationType.parse(operation)
+    ended = status if type(status) is EventStatus else EventStatus.parse(status)
+    by_the_sdk = done is not operation and type(operation).__module__.startswith("axon.")
     user, session, acting = named_or_current(user_id, session_id, checked_id)
     if not (agent_id is on_behalf_of is purpose is None):
         acting = acting_as(acting, agent_id, on_behalf_of, purpose)
@@ -138,8 +138,8 @@ def _checked(
         ids, told, private = _hidden(ids, told, namer)
     span = get_current_span()
     event = draft(
-        operation._value_,  # as `value`, which takes Python code before Python 3.12
-        status._value_,
+        done._value_,  # as `value`, which takes Python code before Python 3.12
+        ended._value_,
         user_id=user,
         session_id=session,
         entry_ids=ids,
@@ -155,7 +155,6 @@ def _checked(
     if acting or told:
         add_later(event, {**acting, **told})
     event.private, event.namer = private, namer
-    trail.policy.event(event)
     return event, told, whose, by_the_sdk
 
 

@@ -255,11 +255,14 @@ class AuditedStore(BaseStore):
 
     def _found(self, op: Op, operation: AuditedOperation, result: Any) -> None:
         items: list[Item] = [result] if isinstance(result, Item) else result or []
-        user = _acting()[0]
         texts = {}
+        # A get finds what it asked for: the owner is that of the operation.
+        is_asked = isinstance(op, GetOp) and all(one.namespace == op.namespace for one in items)
+        user = None if is_asked else _acting()[0]
         for item in items:
             key = item_id(item.namespace, item.key)
-            operation.found(key, owner=self._owner_of(item.namespace, user))
+            owner = None if is_asked else self._owner_of(item.namespace, user)
+            operation.found(key, owner=owner)
             if operation.takes_texts:
                 texts[key] = _text(item.value)
         operation.content(query=getattr(op, "query", None), texts=texts)

@@ -93,7 +93,7 @@ def test_an_exception_while_it_is_made(make_audit: Make) -> None:
 
     for number in count(1):
         audit = make_audit(max_events=1000)
-        told = [_event(random.Random(at)) for at in range(12)]
+        told = [_event(random.Random(at)) for at in range(70)]  # the index gets 64
         for at, event in enumerate(told[:6]):
             audit.record(**event, metadata={"number": at})
             event["number"] = at

@@ -28,7 +28,7 @@ def format_time(microseconds: int) -> str:
         year, month, day, hour, minute, left = time.gmtime(second)[:6]
         text = f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{left:02}"
         _second = (second, text)
-    return f"{text}.{fraction:06d}Z"
+    return f"{text}.{str(1_000_000 + fraction)[1:]}Z"  # quicker than by ``:06d``
 
 
 def parse_time(text: str) -> datetime | None:

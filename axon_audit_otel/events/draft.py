@@ -28,6 +28,7 @@ __all__ = [
         "Draft",
         "Later",
         "Told",
+        "add_later",
         "checked_duration",
         "checked_ids",
         "draft",
@@ -167,7 +168,7 @@ def draft(
             some = tuple(dict.fromkeys(some))
             event["subjects"], event.further = some[:_SEVERAL_MOST], some[_SEVERAL_MOST:]
     if later:
-        _add(event, later)
+        add_later(event, later)
     event.encoded = None
     event.entries = count if entries is None else entries
     event.time_us = time_us
@@ -175,8 +176,8 @@ def draft(
     return event
 
 
-def _add(event: Draft, later: Later) -> None:
-    """Add these fields, in their order."""
+def add_later(event: Draft, later: Later | Acting | Told) -> None:
+    """Add these fields to a new *event*, in their order: as if `draft` had been given them."""
     for name in _LATER:
         value: Any = later.get(name)
         if not value:
@@ -322,7 +323,12 @@ def checked_ids(values: Any, name: str = "entry_ids") -> list[str]:
     if type(values) is list:
         if len(values) > _FEW_IDS and _are_plain(values):
             return values
-        return [checked_id(name, item) for item in values]
+        return [
+            item
+            if type(item) is str and len(item) <= MAX_ID and item.isascii()  # most often
+            else checked_id(name, item)
+            for item in values
+        ]
     if isinstance(values, ID_TYPES):
         return [checked_id(name, values)]
     if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):

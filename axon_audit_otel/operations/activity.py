@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from ..events.entries import Entries
 from ..events.stores import Store
 
-__all__ = ["STILL_PRESENT", "AdapterActivity", "OwnerOf", "error_type"]
+__all__ = ["ENDED", "STILL_PRESENT", "AdapterActivity", "OwnerOf", "error_type"]
 
 #: ``error.type`` of a deletion after which entries were still there.
 STILL_PRESENT = "entry_still_present"
@@ -118,6 +118,19 @@ class AdapterActivity:
         if failures:
             self.failed.update(other.failed)
             self.attempts.update(other.attempts)
+
+
+class _Ended:
+    """Stands for the activity of an operation that has ended: what comes late is not kept."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(AdapterActivity(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Keep nothing."""
+
+
+ENDED = cast("AdapterActivity", _Ended())
 
 
 def error_type(exc: BaseException | str) -> str:

@@ -21,7 +21,7 @@ from weakref import ref
 from ..core import generators
 from ..core.errors import AuditUnavailableError, InvalidEventError
 from ..events.draft import checked_ids
-from ..events.identifiers import checked_id, checked_text, identifier, identifiers
+from ..events.identifiers import MAX_ID, checked_id, checked_text, identifier, identifiers
 from ..events.model import AuditEvent, OperationType
 from ..privacy.private_ids import hidden_facts
 from .activity import STILL_PRESENT, error_type
@@ -78,7 +78,10 @@ class AuditedOperation:
         self._store = _name("store", store)
         self._owner = None if owner is None else checked_id("owner", owner)
         self._names = dict.fromkeys(checked_ids(entry_ids))
-        self._identity = _id("user_id", user_id), _id("session_id", session_id)
+        self._identity = (
+            None if user_id is None else checked_id("user_id", user_id),
+            None if session_id is None else checked_id("session_id", session_id),
+        )
         self._acting: dict[str, Any] = {}
         for name, value in (("agent_id", agent_id), ("on_behalf_of", on_behalf_of)):
             if value is not None:
@@ -89,6 +92,7 @@ class AuditedOperation:
         self._found: dict[str, None] = {}
         self._texts: dict[str, tuple[str, str | None]] = {}  # of entries, and the owner of each
         self._operation: Operation | None = None
+        self._noting = _Noting(audit, None)
         self._place: generators.Place | None = None
         self._event: tuple[bytes, Draft] | None = None
 
@@ -97,6 +101,7 @@ class AuditedOperation:
         """What reports to an *operation* that runs."""
         made = cls(operation.audit, operation.kind.operation)
         made._operation = operation
+        made._noting = _Noting(operation.audit, operation)
         return made
 
     # --- the block -----------------------------------------------------------------------------
@@ -167,10 +172,12 @@ class AuditedOperation:
             return
         if self._private and op.private is None and op.trail.policy.entry_names.are_hidden:
             op.private = {}
-        self._names = dict.fromkeys(op.named(list(self._names)))
+        if op.private is not None:
+            self._names = dict.fromkeys(op.named(list(self._names)))
         op.own_facts = False
         op.face = ref(self)
         self._operation = op
+        self._noting = _Noting(self._audit, op)
         if (of := generators.owner(frame)) is not None:
             self._place = generators.entered(of)
             op.place = ref(self._place)
@@ -179,7 +186,10 @@ class AuditedOperation:
         """Give the operation what was reported, before it ends."""
         try:
             seen = op.activity
-            op.entry_ids, op.are_names = identifiers(list({**self._names, **seen.saved})), True
+            names = list(self._names)
+            if seen.saved:
+                names = identifiers(list({**self._names, **seen.saved}))
+            op.entry_ids, op.are_names = names, True
             around = None if op.outer is None or op.outer.face is None else op.outer.face()
             if around is not None and around._kind.operation is self._kind.operation:
                 around._names.update(self._names)
@@ -237,7 +247,7 @@ class AuditedOperation:
     def noting(self) -> _Noting:
         """A block in which what fails is a fault of ours: it gives the operation, while that
         runs."""
-        return _Noting(self._audit, self._operation)
+        return self._noting
 
     def saved(
         self, *entry_ids: Any, owner: Any = None, derived_from: Iterable[Any] | None = None
@@ -249,7 +259,7 @@ class AuditedOperation:
             owner: Whose data they are.
             derived_from: The entries that they were made of: of a summary, for example.
         """
-        with self.noting() as op:
+        with self._noting as op:
             if op is None:
                 return
             sources = tuple(op.named(identifiers(listed((derived_from or (),)))))
@@ -260,13 +270,13 @@ class AuditedOperation:
 
     def found(self, *entry_ids: Any, owner: Any = None) -> None:
         """The caller gets these entries."""
-        with self.noting() as op:
+        with self._noting as op:
             if op is not None:
                 self._found.update(dict.fromkeys(self._see(op, entry_ids, owner)))
 
     def deleted(self, *entry_ids: Any, owner: Any = None, number: int = 0) -> None:
         """These entries are gone, and *number* further ones whose ids are not known."""
-        with self.noting() as op:
+        with self._noting as op:
             if op is None:
                 return
             op.activity.deleted.update(dict.fromkeys(self._see(op, entry_ids, owner)))
@@ -284,7 +294,7 @@ class AuditedOperation:
     def remaining(self, *entry_ids: Any, owner: Any = None) -> None:
         """These entries were to be deleted, and are still there: PARTIAL, or FAILURE if none
         is gone."""
-        with self.noting() as op:
+        with self._noting as op:
             if op is None:
                 return
             op.activity.remaining.update(dict.fromkeys(self._see(op, entry_ids, owner)))
@@ -292,13 +302,13 @@ class AuditedOperation:
 
     def touched(self, *entry_ids: Any, owner: Any = None) -> None:
         """It was about these entries, whatever became of them: asked for, and not there."""
-        with self.noting() as op:
+        with self._noting as op:
             if op is not None:
                 self._see(op, entry_ids, owner)
 
     def owned_by(self, *owners: Any) -> None:
         """Whose data it was about, learnt only now."""
-        with self.noting() as op:
+        with self._noting as op:
             if op is not None:
                 op.owned_by(tuple(identifiers(listed(owners))))
 
@@ -307,7 +317,7 @@ class AuditedOperation:
 
         With *entry_ids* it is forgotten where these are saved or deleted by another attempt.
         """
-        with self.noting() as op:
+        with self._noting as op:
             if op is None:
                 return
             names = op.named(identifiers(listed(entry_ids)))
@@ -317,7 +327,7 @@ class AuditedOperation:
 
     def failed(self, error: BaseException | str) -> None:
         """Nothing of it worked, though nothing is raised: an exception, or an ``error.type``."""
-        with self.noting() as op:
+        with self._noting as op:
             if op is not None:
                 op.partly(error_type(error))
                 op.failed = True
@@ -325,7 +335,7 @@ class AuditedOperation:
     def note(self, **facts: Any) -> None:
         """Facts for the event's metadata; JSON types. None is left out. No content: that is for
         `content`, which is recorded only where it is switched on."""
-        with self.noting() as op:
+        with self._noting as op:
             if op is not None:
                 if op.private is not None:  # before they are redacted
                     facts = hidden_facts(facts, lambda key: op.named([key])[0])
@@ -337,7 +347,7 @@ class AuditedOperation:
         They are recorded only where content capture is switched on; of the texts keyed hashes
         are, unless ``fingerprints=False``.
         """
-        with self.noting() as op:
+        with self._noting as op:
             if op is None:
                 return
             names = op.named(identifiers(list(texts))) if texts else ()
@@ -411,11 +421,9 @@ def _name(field: str, value: Any) -> str | None:
     Raises:
         InvalidEventError: If it is no text.
     """
-    return None if value is None else identifier(checked_text(field, value))
-
-
-def _id(field: str, value: Any) -> str | None:
-    return None if value is None else checked_id(field, value)
+    if value is None or (type(value) is str and len(value) <= MAX_ID and value.isascii()):
+        return value  # most often
+    return identifier(checked_text(field, value))
 
 
 def current_operation() -> AuditedOperation | None:

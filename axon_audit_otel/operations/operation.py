@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from ..core.errors import AuditUnavailableError
 from ..events.draft import Draft
 from ..events.identity import active_operation, running
 from ..events.model import EventStatus
-from .activity import AdapterActivity, error_type
+from .activity import ENDED, error_type
 from .durability import record_intent, wait_event, wait_intent, wait_intent_now
 from .facts import Arguments, Facts, Kind
 from .outcome import bare_event, full_event, note_swallowed
@@ -179,7 +180,7 @@ class Operation(Facts):
         else:
             self._record(status, exc, elapsed_ns)
         # Keep no memories alive: the context of a task that was begun inside may live long.
-        self.activity, self.arguments = AdapterActivity(), {}
+        self.activity, self.arguments = ENDED, {}
         self.metadata, self.span_attributes, self.records = {}, {}, None
 
     def _report_to(self, outer: Operation, exc: BaseException | None) -> None:
@@ -261,7 +262,5 @@ def begin(
     return op
 
 
-def current() -> Operation | None:
-    """The operation that runs in this task."""
-    operation: Operation | None = active_operation()
-    return operation
+#: The operation that runs in this task; None without one.
+current: Callable[[], Operation | None] = active_operation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..events.draft import Draft, draft
+from ..events.draft import Draft, add_later, draft
 from ..events.identifiers import identifiers
 from ..events.model import EventStatus, OperationType
 from .facts import COPYING, Facts
@@ -30,21 +30,35 @@ def full_event(
     if op.private is not None:  # a part may have named them so before
         names = list(dict.fromkeys(map(op.namer(), op.named(names, again=True))))
     message = str(exc) if exc is not None and op.capture.on_events else ""
-    event = _event(
-        op,
-        status,
+    prints, sources = _fingerprints(op), _derived_from(op) if seen.derived else []
+    kind = op.kind
+    event = draft(
+        kind.name,
+        status._value_,  # as `value`, which takes Python code before Python 3.12
+        user_id=op.user_id,
+        session_id=op.session_id,
         entry_ids=names,
-        most_ids=MAX_ENTRY_IDS,
         metadata=op.metadata,
         duration_ms=elapsed_ns // 1000 / 1000,
+        event_id=op.event_id,
         entries=entries,
+        most_ids=MAX_ENTRY_IDS,
+        trail=op.trail,
         error_message=message or None,
+        error_type=op.error_type,
         subject_id=op.subject_id,
         span=span,
+        action=kind.action,
+        system=kind.system,
+        store=op.store,
         subjects=subjects,
-        fingerprints=_fingerprints(op),
-        derived_from=_derived_from(op) if seen.derived else [],
     )
+    if op.acting:
+        add_later(event, op.acting)
+    if prints or sources:
+        add_later(event, {"fingerprints": prints, "derived_from": sources})
+    if op.private is not None:
+        event.private, event.namer = op.private, op.namer()
     event.text_owners = op.text_owners
     return event
 
@@ -54,25 +68,21 @@ def bare_event(op: Facts, status: EventStatus, elapsed_ns: int) -> Draft:
     facts: dict[str, Any] = {"dropped": "[details that could not be recorded]"}
     if op.kind.deletes:
         facts["deleted"] = _gone(op)
-    duration_ms = elapsed_ns / 1e6
-    return _event(op, status, metadata=facts, entries=facts.get("deleted"), duration_ms=duration_ms)
-
-
-def _event(op: Facts, status: EventStatus, **facts: Any) -> Draft:
-    """The event, with what is certain of every operation and these *facts*."""
     event = draft(
         op.kind.name,
         status.value,
         user_id=op.user_id,
         session_id=op.session_id,
+        metadata=facts,
+        duration_ms=elapsed_ns / 1e6,
         event_id=op.event_id,
+        entries=facts.get("deleted"),
         trail=op.trail,
         error_type=op.error_type,
         action=op.kind.action,
         system=op.kind.system,
         store=op.store,
         **op.acting,
-        **facts,
     )
     if op.private is not None:
         event.private, event.namer = op.private, op.namer()

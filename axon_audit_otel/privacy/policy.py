@@ -125,7 +125,7 @@ class PrivacyPolicy:
                 self._pseudonyms.apply(event, foreign, masks(event))
                 event.further = self._pseudonyms.users(event.further, foreign)
                 event.text_owners = tuple(map(self._pseudonyms.users, event.text_owners))
-            elif found := masks(event):
+            elif event.private and (found := masks(event)):
                 mask_texts(event, found)
             if event.further:
                 note_many(event)

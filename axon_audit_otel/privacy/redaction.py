@@ -29,6 +29,7 @@ MAX_TOTAL = 262_144  # of the `_cost` of all its texts, so that no event holds i
 _AT_ONCE = 2_048  # characters that are redacted before anything is measured
 
 _INT64 = 2**63
+_TEXT = frozenset((str,))
 
 
 class Privacy:
@@ -100,19 +101,22 @@ class Privacy:
 
     def _simple(self, values: dict[Any, Any]) -> dict[str, Any] | None:
         """The fast way for a flat mapping, or None where it is not one."""
-        result: dict[str, Any] = {}
+        names = self._names
+        if not names.issuperset(values) and not all(
+            key in names or self._is_harmless(key) for key in values
+        ):
+            return None
+        result = values.copy()
         found: list[str] = []
         size = 0
-        for key, value in values.items():
-            if key not in self._names and not self._is_harmless(key):
-                return None
+        for key, value in result.items():
             kind = type(value)
             if kind is str:
                 if value not in self._values:
                     size += len(value)
                     if size > _AT_ONCE:
                         return None
-                    value = self.text(value, found.append)
+                    result[key] = self.text(value, found.append)
             elif kind is float:
                 if not math.isfinite(value):
                     return None
@@ -120,16 +124,15 @@ class Privacy:
                 if not -_INT64 <= value < 10**12:  # larger ones may be card numbers
                     return None
             elif kind is list and len(value) <= 64:
-                if not {str}.issuperset(map(type, value)):
+                if not _TEXT.issuperset(map(type, value)):
                     return None
                 if not self._values.issuperset(value):
                     size += sum(map(len, value))
                     if size > _AT_ONCE:
                         return None
-                    value = [self.text(item, found.append) for item in value]
+                    result[key] = [self.text(item, found.append) for item in value]
             elif value is not None and kind is not bool:
                 return None
-            result[key] = value
         for what in found:
             self.on_found(what)
         return result

@@ -82,6 +82,7 @@ class ArchiveKeeper:
         self._start = metrics.of_archive(semconv.METRIC_JOURNAL_START)
         self._file_age = settings.file_age
         self._holds_back = settings.durability == "memory"
+        self._at_once = min(_BATCH, buffer.capacity)
         self._syncs = settings.durability == "disk"
         self._broken = False  # it failed, and did not work since
         self._retry_at = 0.0
@@ -177,8 +178,7 @@ class ArchiveKeeper:
     def append(self, line: bytes, leaf: bytes, timestamp: str) -> None:
         """Bring the journal up to the event that the buffer has got. Never raises."""
         number = self._buffer.next - 1
-        held_back = min(_BATCH, self._buffer.capacity)
-        if self._holds_back and not self.internal.gaps and number - self.archived < held_back:
+        if self._holds_back and not self.internal.gaps and number - self.archived < self._at_once:
             return
         if self._retry_at or self.archived != number - 1 or self.writer is None:
             self.catch_up()

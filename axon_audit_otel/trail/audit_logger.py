@@ -359,7 +359,10 @@ class AuditLogger(Recording, SdkLoggerInterface):
             **acting,
         )
         self.trail.policy.event(event, own=True)
-        await self._record(event)
+        recorded = self._recorded(event)
+        await self.wait_durable()
+        if self.trail.blocks:
+            self._require_kept(recorded)
         return found
 
     # --- its end ---------------------------------------------------------------------------

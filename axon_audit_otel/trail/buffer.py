@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
+from struct import Struct
 from typing import Any
 
 import msgspec
@@ -22,9 +23,12 @@ __all__ = ["Buffer"]
 
 #: Fields with an index of their own: a list of events for each value. Session and entry ids,
 #: which have few events each, share one of hashes.
-LISTED = ("operation", "status", "user_id", "subject_id")
+SUBJECT = "subject_id"  # for each of the ``subjects`` as well
+LISTED = ("operation", "status", "user_id", SUBJECT)
 
 _List = tuple[str, "array[int]"]  # a value (the object that all share), and its events
+#: What is indexed of an event: its number, its values of `LISTED`, subjects, session, entries.
+_Indexed = tuple[Any, ...]
 _Numbers = Any  # array[int] | range | list[int]: ascending sequence numbers
 
 
@@ -50,9 +54,11 @@ class Buffer:
         next: The number of the next event to come.
         start: The number of the record `start`, which nobody counts; 0 if there is none.
         head: The hash of the newest event, held or not; None before the first of the trail.
+        head_hex: The same as text.
     """
 
     head: bytes | None
+    head_hex: str | None
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -61,8 +67,14 @@ class Buffer:
     def begin(self) -> None:
         """Hold nothing; the next event is number 1 (in a forked child as well)."""
         self.next = self._zero = 1
-        self.start, self.head = 0, None
+        self.start = 0
+        self.follow(None)
         self.reset(1)
+
+    def follow(self, head: bytes | None) -> None:
+        """The event before the next one has the hash *head*."""
+        self.head = head
+        self.head_hex = None if head is None else head.hex()
 
     def reset(self, following: int) -> None:
         """Forget every event; the next one is number *following*."""
@@ -77,6 +89,8 @@ class Buffer:
         # What began or went on in each block, so that the index can forget it undecoded.
         self._blocks: deque[dict[str, list[str]]] = deque()
         self._block = 0  # number of the first event of the newest block
+        self._waiting: list[_Indexed] = []  # for the index: quicker together than one by one
+        self._is_indexing = False
         self._ids = _HashIndex()
         self._has_digests = False  # of subjects: events are found by their hashes, as by ids
 
@@ -112,7 +126,7 @@ class Buffer:
             Its line; `head` is the hash of that from now on.
         """
         sequence, previous = self.next, self.head
-        line = place(payload, sequence, None if previous is None else previous.hex())
+        line = place(payload, sequence, self.head_hex)
         if sequence - self.first == self.capacity:  # the oldest leaves
             self.first += 1
             if not self.first & _IN_BLOCK:
@@ -123,52 +137,88 @@ class Buffer:
             self._previous += previous or _NONE
         else:
             self._payloads[slot] = payload
-            self._previous[32 * slot : 32 * slot + 32] = previous or _NONE
+            _put_hash(self._previous, 32 * slot, previous or _NONE)
         self._ordered = self._ordered and time_us >= self._last_time
         self._last_time = time_us
         self.next = sequence + 1
-        self._index(sequence, fields)
-        self.head = leaf_hash(line)
+        ids = tuple(fields["entry_ids"])
+        waiting = (
+            sequence,
+            fields["operation"],
+            fields["status"],
+            fields["user_id"],
+            fields.get(SUBJECT),
+            fields.get("subjects"),
+            fields["session_id"],
+            ids,
+        )
+        self._waiting.append(waiting)
+        # All that wait are of one block.
+        if not self.next & _AT_ONCE or len(ids) > _AT_ONCE:
+            self._index()
+        self.head = leaf = leaf_hash(line)
+        self.head_hex = leaf.hex()
         return line
 
-    def _index(self, sequence: int, fields: Mapping[str, Any]) -> None:
-        if not sequence & _IN_BLOCK or not self._blocks:
+    def _index(self) -> None:
+        """Index the events that wait for it."""
+        if self._is_indexing:  # an exception struck in the middle of that
+            self.recover()
+        self._is_indexing = True
+        if self._waiting:
+            self._index_all(self._waiting)
+            self._waiting.clear()
+        self._is_indexing = False
+
+    def _index_all(self, events: list[_Indexed]) -> None:
+        first = events[0][0]
+        if not self._blocks or first >> _BITS != self._block >> _BITS:
             self._blocks.append({name: [] for name in LISTED})
-            self._block = sequence
-        for name, lists in self._lists.items():
-            key = fields.get(name)
-            if key is None:
+            self._block = first
+        numbers, *listed, alone, subjects, sessions, entries = zip(*events)
+        for name, keys in zip(LISTED, listed):
+            lists = self._lists[name]
+            for number, key in zip(numbers, keys):
+                if key is not None:
+                    known = lists.get(key)
+                    if known is None or known[1][-1] < self._block:
+                        known = self._begin_list(name, key)
+                    known[1].append(number)
+        by_id = []
+        for number, one, some, session_id, ids in zip(numbers, alone, subjects, sessions, entries):
+            keys = ids if session_id is None else (session_id, *ids)
+            if some or one is not None:
+                keys = (*keys, *self._index_subjects(number, one, some or ()))
+            for key in ids:
+                if key.startswith(ERASABLE_ENTRY_PREFIX):
+                    keys = (*keys, ERASABLE_ENTRY_PREFIX)
+                    break
+            by_id.append((number, keys))
+        self._ids.add(by_id)
+
+    def _begin_list(self, name: str, key: str) -> _List:
+        """The list of *key*, which is to have an event of the newest block, its first there."""
+        known = self._lists[name].setdefault(key, (key, array("Q")))
+        self._blocks[-1][name].append(known[0])
+        return known
+
+    def _index_subjects(
+        self, number: int, alone: str | None, subjects: Iterable[str]
+    ) -> Iterable[str]:
+        """List event *number* by each of its subjects, and by the one that is named *alone*;
+        returns the digests among them."""
+        lists, digests = self._lists[SUBJECT], []
+        for key in (*(() if alone is None else (alone,)), *subjects):
+            if key is not alone and key[:1] == "~" and is_digest(key):
+                digests.append(key)
                 continue
             known = lists.get(key)
             if known is None or known[1][-1] < self._block:
-                self._begin_list(name, key)
-                known = lists[key]
-            known[1].append(sequence)
-        if "subjects" in fields:
-            self._index_subjects(sequence, fields)
-        session_id, ids = fields["session_id"], fields["entry_ids"]
-        self._ids.add(sequence, ids if session_id is None else [session_id, *ids])
-        if any(key.startswith(ERASABLE_ENTRY_PREFIX) for key in ids):
-            self._ids.add(sequence, (ERASABLE_ENTRY_PREFIX,))
-
-    def _begin_list(self, name: str, key: str) -> None:
-        """The list of *key* is to have an event of the newest block, its first there."""
-        known = self._lists[name].setdefault(key, (key, array("Q")))
-        self._blocks[-1][name].append(known[0])
-
-    def _index_subjects(self, sequence: int, fields: Mapping[str, Any]) -> None:
-        """List an event by each of its subjects too."""
-        lists, alone = self._lists["subject_id"], fields.get("subject_id")
-        for key in fields["subjects"]:
-            if key[:1] == "~" and is_digest(key):
-                self._ids.add(sequence, (key,))
-                self._has_digests = True
-            elif key != alone:
-                known = lists.get(key)
-                if known is None or known[1][-1] < self._block:
-                    self._begin_list("subject_id", key)
-                    known = lists[key]
-                known[1].append(sequence)
+                known = self._begin_list(SUBJECT, key)
+            if not known[1] or known[1][-1] != number:
+                known[1].append(number)
+        self._has_digests = self._has_digests or bool(digests)
+        return digests
 
     def recover(self) -> None:
         """Index anew what is held, after an exception in the middle of `append`."""
@@ -181,7 +231,7 @@ class Buffer:
         for payload, previous in held:
             fields = msgspec.json.decode(payload + b"}")
             moment = _timed(payload + b"}").timestamp
-            self.head = previous if any(previous) else None
+            self.follow(previous if any(previous) else None)
             self.append(payload, to_microseconds(moment), fields)
         self._zero = zero
         if self.start >= following:  # it was not appended
@@ -223,6 +273,9 @@ class Buffer:
         """
         low, high = self._bounds(start_us, end_us)
         chosen: _Numbers = range(low, high)
+        if self._is_indexing:  # a signal handler asks in the middle of that, or struck there
+            return reversed(chosen)
+        self._index()
         for name, values in keys.items():
             if name == "session_id":
                 numbers: _Numbers = self._ids.find(values)
@@ -277,16 +330,18 @@ class _HashIndex:
         self._number = 0  # of the block that is filled now
         self._open: list[int] = []
 
-    def add(self, sequence: int, ids: Iterable[str]) -> None:
-        """Event *sequence* has those *ids*."""
-        number = sequence >> _BITS
+    def add(self, events: Sequence[tuple[int, Iterable[str]]]) -> None:
+        """These *events*, which are of one block, have ids: the number of each, and its ids."""
+        number = events[0][0] >> _BITS
         if number != self._number:
             if self._open:
                 self._blocks.append((self._number, array("Q", sorted(self._open))))
             self._number, self._open = number, []
-        position = sequence & _IN_BLOCK
-        for key in ids:
-            self._open.append((hash(key) << _BITS & _HASH) | position)
+        put = self._open.append
+        for sequence, ids in events:
+            position = sequence & _IN_BLOCK
+            for key in ids:
+                put((hash(key) << _BITS & _HASH) | position)
 
     def drop_before(self, sequence: int) -> None:
         """Forget the blocks whose events have all left."""
@@ -310,6 +365,8 @@ class _HashIndex:
 
 
 _NONE = bytes(32)
+_put_hash = Struct("32s").pack_into  # quicker than a slice
+_AT_ONCE = 63  # events that wait for the index at most
 _BITS = 10
 _IN_BLOCK = (1 << _BITS) - 1
 _HASH = (1 << 64) - 1 - _IN_BLOCK

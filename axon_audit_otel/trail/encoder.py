@@ -32,7 +32,8 @@ class Encoder:
         self._fault = fault
         # Its place in the chain comes to it; what is encrypted is a third longer.
         self._most_bytes = max_event_bytes - 512
-        if policy.encrypts:
+        self._encrypts = policy.encrypts
+        if self._encrypts:
             self._most_bytes = self._most_bytes * 2 // 3
 
     def encoded(self, draft: Draft) -> tuple[bytes, Mapping[str, Any]]:
@@ -46,8 +47,9 @@ class Encoder:
             size += self._policy.growth(draft) + len(draft.further) * DIGEST_BYTES
         if size > self._most_bytes:
             payload = self._shortened(draft)
-        fields = self._policy.recorded(draft)
-        if fields is not draft:
+        fields: Mapping[str, Any] = draft
+        if self._encrypts or draft.further:
+            fields = self._policy.recorded(draft)
             payload = _event.encode_fields(fields)
         return payload[:-1], fields  # a copy: what the encoder gives keeps a third more memory
 

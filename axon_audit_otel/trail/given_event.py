@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import INVALID_SPAN, get_current_span
 
 from ..core.errors import InvalidEventError, shown
-from ..events.draft import Draft, Told, checked_duration, checked_ids, draft
+from ..events.draft import Draft, Told, add_later, checked_duration, checked_ids, draft
 from ..events.identifiers import checked_id
 from ..events.identity import acting_as, named_or_current, or_from_baggage
 from ..events.model import EventStatus, OperationType
@@ -59,6 +59,7 @@ _UNGIVEN: EventFields = {
 #: An event to be recorded, what it tells of entries, and whose these are; True if the SDK logs it.
 GivenEvent = tuple[Draft, Told, Sequence[str], bool]
 _NOTHING = Told()
+_NOBODYS: Sequence[str] = ()
 
 
 def all_fields(given: EventFields) -> EventFields:
@@ -73,73 +74,87 @@ def all_fields(given: EventFields) -> EventFields:
     return {**_UNGIVEN, **given}
 
 
-def given_event(trail: Trail, operation: OperationType | str, fields: EventFields) -> GivenEvent:
-    """The event of *trail* that these arguments of `log_event`, all of them, describe.
+def given_event(trail: Trail, operation: OperationType | str, *given: Any) -> GivenEvent:
+    """The event of *trail* that these arguments of `log_event`, all of them in the order of
+    `EventFields`, describe.
 
     Raises:
         InvalidEventError: As `log_event`.
     """
     try:
-        given = _checked(trail, operation, fields)
+        made = _checked(trail, operation, *given)
     except InvalidEventError:
         raise
     except Exception as exc:  # an argument that raises when one looks at it
         msg = f"an argument cannot be read: {type(exc).__name__}"
         raise InvalidEventError(msg) from exc
-    event = given[0]
+    event = made[0]
+    trail.policy.event(event)
     if event["operation"] == "AUDIT" and "record" in event["metadata"]:
         msg = "AUDIT with metadata['record']: only the trail itself records that; rename it"
         raise InvalidEventError(msg)
-    return given
+    return made
 
 
-def _checked(trail: Trail, operation: OperationType | str, fields: EventFields) -> GivenEvent:
-    settings = trail.settings
-    # `value` has the same, by a detour over Python code before Python 3.12.
-    kind: str = OperationType.parse(operation)._value_
-    status: str = EventStatus.parse(fields["status"])._value_
-    user, session, acting = named_or_current(fields["user_id"], fields["session_id"], checked_id)
-    agent, principal, purpose = fields["agent_id"], fields["on_behalf_of"], fields["purpose"]
-    if not (agent is principal is purpose is None):
-        acting = acting_as(acting, agent, principal, purpose)
+def _checked(
+    trail: Trail,
+    operation: OperationType | str,
+    user_id: Any,
+    session_id: Any,
+    entry_ids: Any,
+    metadata: Any,
+    status: EventStatus | str,
+    error_message: Any,
+    duration_ms: Any,
+    error_type: Any,
+    subject_id: Any,
+    agent_id: Any,
+    on_behalf_of: Any,
+    purpose: Any,
+    subjects: Any,
+    derived_from: Any,
+    fingerprints: Any,
+) -> GivenEvent:
+    settings, told, whose = trail.settings, _NOTHING, _NOBODYS
+    # As `parse` does, without a call for what is a member already.
+    done = operation if type(operation) is OperationType else OperationType.parse(operation)
+    ended = status if type(status) is EventStatus else EventStatus.parse(status)
+    by_the_sdk = done is not operation and type(operation).__module__.startswith("axon.")
+    user, session, acting = named_or_current(user_id, session_id, checked_id)
+    if not (agent_id is on_behalf_of is purpose is None):
+        acting = acting_as(acting, agent_id, on_behalf_of, purpose)
     if settings.baggage_identity:
         user, session = or_from_baggage(user, session)
-    message, metadata = fields["error_message"], fields["metadata"]
-    message = None if message is None else str(message)
-    subjects, told = fields["subjects"], _NOTHING
-    whose: Sequence[str] = () if subjects is None else checked_ids(subjects, "subjects")
-    sources, prints = fields["derived_from"], fields["fingerprints"]
-    if sources is not None or prints is not None:
-        told = _told_of_entries(sources, prints)
-        whose = (*whose, *trail.entries.whose(told.get("derived_from", ())))
-    by_the_sdk = type(operation).__module__.startswith("axon.")
+    if not (subjects is derived_from is fingerprints is None):
+        told, whose = _told(trail, subjects, derived_from, fingerprints)
+    message = None if error_message is None else str(error_message)
     if by_the_sdk and not settings.capture_content.on_events:
         message, metadata = _without_content(message, metadata)
-    error, subject = fields["error_type"], fields["subject_id"]
-    ids, private, namer = checked_ids(fields["entry_ids"]), None, None
+    ids, private, namer = checked_ids(entry_ids), None, None
+    subject = None if subject_id is None else checked_id("subject_id", subject_id)
     if settings.private_ids:
         who = (subject, *whose[:1], user, acting.get("on_behalf_of"), acting.get("agent_id"))
         namer = trail.entries.namer(*who)
         ids, told, private = _hidden(ids, told, namer)
+    span = get_current_span()
     event = draft(
-        kind,
-        status,
+        done._value_,  # as `value`, which takes Python code before Python 3.12
+        ended._value_,
         user_id=user,
         session_id=session,
         entry_ids=ids,
         metadata=metadata,
-        duration_ms=checked_duration(fields["duration_ms"]),
+        duration_ms=checked_duration(duration_ms),
         trail=trail,
         error_message=message,
-        error_type=None if error is None else checked_id("error_type", error),
-        subject_id=None if subject is None else checked_id("subject_id", subject),
-        span=get_current_span().get_span_context(),
+        error_type=None if error_type is None else checked_id("error_type", error_type),
+        subject_id=subject,
+        span=None if span is INVALID_SPAN else span.get_span_context(),
         subjects=whose,
-        **acting,
-        **told,
     )
+    if acting or told:
+        add_later(event, {**acting, **told})
     event.private, event.namer = private, namer
-    trail.policy.event(event)
     return event, told, whose, by_the_sdk
 
 
@@ -167,15 +182,18 @@ def _without_content(message: str | None, metadata: Any) -> tuple[str | None, An
     return (None if "error_type" in metadata else message), kept
 
 
-def _told_of_entries(derived_from: Any, fingerprints: Any) -> Told:
-    """What a caller of `log_event` tells of sources and contents, checked.
+def _told(
+    trail: Trail, subjects: Any, derived_from: Any, fingerprints: Any
+) -> tuple[Told, Sequence[str]]:
+    """What a caller of `log_event` tells of entries, checked; and of whom it is.
 
     Raises:
         InvalidEventError: If these are no ids, or no texts by id.
     """
-    told = Told()
+    told, whose = Told(), [] if subjects is None else checked_ids(subjects, "subjects")
     if derived_from is not None:
-        told["derived_from"] = checked_ids(derived_from, "derived_from")
+        told["derived_from"] = sources = checked_ids(derived_from, "derived_from")
+        whose = [*whose, *trail.entries.whose(sources)]
     if fingerprints is not None:
         if not isinstance(fingerprints, Mapping):
             msg = f"fingerprints={shown(fingerprints)}: must be a mapping from entry ids to text"
@@ -183,4 +201,4 @@ def _told_of_entries(derived_from: Any, fingerprints: Any) -> Told:
         told["fingerprints"] = dict(
             checked_ids(pair, "fingerprints") for pair in fingerprints.items()
         )
-    return told
+    return told, whose

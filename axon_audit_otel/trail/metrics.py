@@ -262,8 +262,9 @@ class TrailMetrics:
                 sketch.add(milliseconds)
         if entries:
             system.entries[operation].add(entries)
-        for kind, one in (found or {}).items():
-            self._findings[kind].add(one.number)
+        if found:
+            for kind, one in found.items():
+                self._findings[kind].add(one.number)
         if milliseconds is not None and self._group.works:
             self._time(system, operation, milliseconds, trace_id, time_us)
 

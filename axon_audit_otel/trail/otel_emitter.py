@@ -149,8 +149,12 @@ class Emitter:
 
     def _bind(self) -> None:
         """Use the given provider, else the global one; none if it is not an SDK's."""
-        if self._given is None and self._has_no_provider():
-            return
+        if self._given is None:
+            # No global provider, as before: quicker than to ask, which reads the environment.
+            proxy = getattr(_logs, "_PROXY_LOGGER_PROVIDER", None)
+            is_unset = getattr(_logs, "_LOGGER_PROVIDER", proxy) is None
+            if is_unset and self.provider is proxy is not None:
+                return
         provider = self._given or get_logger_provider()
         if provider is self.provider:
             return
@@ -166,13 +170,6 @@ class Emitter:
         self._leave.atexit = False
         if self._given is not None or not self._trail.ships:
             self._otel_logger = provider.get_logger(semconv.SCOPE_NAME, __version__)
-
-    def _has_no_provider(self) -> bool:
-        """True if there was no global provider, and there is still none: quicker than to ask for
-        it, which reads the environment each time."""
-        proxy = getattr(_logs, "_PROXY_LOGGER_PROVIDER", None)
-        is_unset = getattr(_logs, "_LOGGER_PROVIDER", proxy) is None
-        return is_unset and self.provider is proxy is not None
 
 
 def exports(provider: Any) -> bool:

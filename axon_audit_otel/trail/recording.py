@@ -102,29 +102,31 @@ class Recording:
         event, told, whose, by_the_sdk = given_event(
             trail,
             operation,
-            {
-                "user_id": user_id,
-                "session_id": session_id,
-                "entry_ids": entry_ids,
-                "metadata": metadata,
-                "status": status,
-                "error_message": error_message,
-                "duration_ms": duration_ms,
-                "error_type": error_type,
-                "subject_id": subject_id,
-                "agent_id": agent_id,
-                "on_behalf_of": on_behalf_of,
-                "purpose": purpose,
-                "subjects": subjects,
-                "derived_from": derived_from,
-                "fingerprints": fingerprints,
-            },
+            user_id,
+            session_id,
+            entry_ids,
+            metadata,
+            status,
+            error_message,
+            duration_ms,
+            error_type,
+            subject_id,
+            agent_id,
+            on_behalf_of,
+            purpose,
+            subjects,
+            derived_from,
+            fingerprints,
         )
         if by_the_sdk and self._merge(event):
             return _event.decode(_event.encode_fields(event))
         if "trace_id" in event:
             trail.metrics.choose_exemplar(event, get_current_span())
-        recorded = await self._record(event)
+        recorded = self._recorded(event)
+        if trail.storage is not None:
+            await self.wait_durable()
+        if trail.blocks:
+            self._require_kept(recorded)
         if told:
             trail.entries.apply_derived(recorded, whose)
         return recorded
@@ -142,12 +144,11 @@ class Recording:
             InvalidEventError: As `log_event`.
             AuditUnavailableError: As `log_event`.
         """
-        event, told, whose, _ = given_event(self.trail, operation, all_fields(fields))
+        given = all_fields(fields).values()
+        event, told, whose, _ = given_event(self.trail, operation, *given)
         if "trace_id" in event:
             self.trail.metrics.choose_exemplar(event, get_current_span())
-        if self.trail.blocks:
-            self._require_files(event)
-        recorded = self.trail.reader.event(self.emit(event), event)
+        recorded = self._recorded(event)
         if self.trail.storage is not None:
             with self._on_stable_storage():
                 self.trail.storage.wait_now()
@@ -157,15 +158,11 @@ class Recording:
             self.trail.entries.apply_derived(recorded, whose)
         return recorded
 
-    async def _record(self, draft: Draft) -> AuditEvent:
+    def _recorded(self, draft: Draft) -> AuditEvent:
+        """Record *draft*; what it became. Not waited for, and not required to be kept."""
         if self.trail.blocks:
             self._require_files(draft)
-        event = self.trail.reader.event(self._emitter.emit(draft), draft)
-        if self.trail.storage is not None:
-            await self.wait_durable()
-        if self.trail.blocks:
-            self._require_kept(event)
-        return event
+        return self.trail.reader.event(self._emitter.emit(draft), draft)
 
     def _require_kept(self, event: AuditEvent) -> None:
         if not self.trail.is_kept:

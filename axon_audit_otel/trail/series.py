@@ -420,7 +420,8 @@ class Timing(_Series):
     def observe(self, seconds: float, trace_id: str | None, at: float) -> None:
         """One more, *at* that Unix time, its exemplar names that trace; raises
         what prometheus_client does. In `Group.run`."""
-        self.push()
+        if self.child is None:
+            self.push()
         if type(self.child) is Observed:
             self.child.observe(seconds, trace_id, at)
         else:  # in files

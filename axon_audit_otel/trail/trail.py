@@ -85,7 +85,6 @@ class Trail:
         self.metrics.report_faults(partial(self.fault, "metrics"))
         self.policy = policy_of(settings, name, self._afterwards.fault, self.metrics.pii)
         self._evicted = 0  # events that left memory unarchived, not counted yet
-        self._in_gauge = 0  # events in memory, as the gauge says
         self._postponed: list[tuple[Draft, bytes, Mapping[str, Any]]] = []
         self._clock: Worker | None = None
         self.observers: tuple[Callable[[Draft], None], ...] = ()
@@ -172,24 +171,21 @@ class Trail:
                 self._reopen(keeper)
             if not (buffer.start or keeper.continues) and self.settings.start_record:
                 self._append_start(draft.time_us)
-        draft.sequence, oldest = buffer.next, buffer.first
-        draft.previous_hash = None if buffer.head is None else buffer.head.hex()
+        draft.sequence, draft.previous_hash = buffer.next, buffer.head_hex
+        oldest = buffer.first
         line = buffer.append(payload, draft.time_us, fields)
-        leaf = buffer.head
-        assert leaf is not None
-        has_left = buffer.first != oldest and oldest != buffer.start
-        if has_left and (keeper is None or oldest > keeper.archived):
+        assert buffer.head is not None
+        assert buffer.head_hex is not None
+        leaf, draft.hash = buffer.head, buffer.head_hex
+        if buffer.first == oldest or oldest == buffer.start:  # there is one more
+            self.metrics.buffer_events.set(buffer.count)
+        elif keeper is None or oldest > keeper.archived:
             self._evicted += 1
-        draft.hash = leaf.hex()
         if not self.source.stream:
             self.source.stream = trail_id(draft.hash)
         if keeper is not None:
             keeper.append(line, leaf, draft["timestamp"])
             keeper.measure()
-        held = buffer.count
-        if held != self._in_gauge:
-            self._in_gauge = held
-            self.metrics.buffer_events.set(held)
         return line
 
     def _append_start(self, time_us: int) -> None:
@@ -287,7 +283,6 @@ class Trail:
             unwritten = self._buffer.next - max(self._buffer.first, archived + 1)
             self.metrics.evicted.inc(min(unwritten, self._buffer.count))
             self._buffer.reset(self._buffer.next)
-            self._in_gauge = 0
             self.metrics.buffer_events.set(0)
 
     # --- the archive ---------------------------------------------------------------------
@@ -295,7 +290,7 @@ class Trail:
     def _open_archive(self, keeper: ArchiveKeeper) -> None:
         head = keeper.open()
         if not len(self._buffer):
-            self._buffer.head = head
+            self._buffer.follow(head)
             self.source.stream = "" if keeper.writer is None else keeper.writer.stream
             self._record_internal(keeper)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from enum import Enum
 from typing import Any
 
 from ...core import semconv
@@ -48,7 +49,10 @@ def _note_undeleted(op: Facts) -> None:
 
 def name_of(value: Any) -> str | None:
     """The name of a tier, strategy or level; None if it has none."""
-    value = getattr(value, "value", value)
+    if isinstance(value, Enum):
+        value = value._value_  # as `value`, which takes Python code before Python 3.12
+    elif type(value) is not str:
+        value = getattr(value, "value", value)
     return value if isinstance(value, str) else None
 
 

@@ -15,6 +15,7 @@ from ..wrappers import Wrappers
 
 __all__ = ["Recorder"]
 
+_NONE = object()  # in place of an attribute that is not there
 _MOST_TRAILS = 7  # besides the newest, of one adapter
 
 
@@ -72,10 +73,10 @@ class Recorder:
 
     def trail_of(self, target: Any) -> AuditLogger | None:
         """The audit logger of the system if it is one of ours, else the default one."""
-        system = target
-        if not hasattr(target, "audit_logger"):
+        system, given = target, getattr(target, "audit_logger", _NONE)
+        if given is _NONE:
             system = self.owner(target)
-        given = getattr(system, "audit_logger", None)
+            given = getattr(system, "audit_logger", None)
         if isinstance(given, AuditLogger):
             return given
         if self.default is None and system is None and len(self.loggers) == 1:

@@ -26,6 +26,7 @@ from langgraph.store.base import (
 from ...core.errors import AuditConfigError, shown
 from ...events.identifiers import identifier
 from ...events.identity import current_identity
+from ...events.model import OperationType
 from ...operations.audited import AuditedOperation
 from ...operations.together import Together
 from ...trail.audit_logger import AuditLogger
@@ -190,14 +191,15 @@ class AuditedStore(BaseStore):
             kind, action, keys = _described(op)
             return self.operation(kind, action, tuple(_namespace(op)), keys)
         except Exception:  # no operation that a store knows: the store says so
-            return self.operation("OTHER", "batch", ())
+            return self.operation(OperationType.OTHER, "batch", ())
 
     def operation(
-        self, kind: str, action: str, namespace: Namespace, keys: Sequence[str] = ()
+        self, kind: OperationType, action: str, namespace: Namespace, keys: Sequence[str] = ()
     ) -> AuditedOperation:
         """An operation on the store, of whoever acts in the graph that runs."""
         user, session = _acting()
-        return self._audit.operation(
+        return AuditedOperation(
+            self._audit,
             kind,
             system=SYSTEM,
             action=f"BaseStore.{action}",
@@ -253,11 +255,14 @@ class AuditedStore(BaseStore):
 
     def _found(self, op: Op, operation: AuditedOperation, result: Any) -> None:
         items: list[Item] = [result] if isinstance(result, Item) else result or []
-        user = _acting()[0]
         texts = {}
+        # A get finds what it asked for: the owner is that of the operation.
+        is_asked = isinstance(op, GetOp) and all(one.namespace == op.namespace for one in items)
+        user = None if is_asked else _acting()[0]
         for item in items:
             key = item_id(item.namespace, item.key)
-            operation.found(key, owner=self._owner_of(item.namespace, user))
+            owner = None if is_asked else self._owner_of(item.namespace, user)
+            operation.found(key, owner=owner)
             if operation.takes_texts:
                 texts[key] = _text(item.value)
         operation.content(query=getattr(op, "query", None), texts=texts)
@@ -274,18 +279,19 @@ def _deletes(op: Op) -> TypeGuard[PutOp]:
     return isinstance(op, PutOp) and op.value is None
 
 
-def _described(op: Op) -> tuple[str, str, Sequence[str]]:
+def _described(op: Op) -> tuple[OperationType, str, list[str]]:
     """The operation, the method's name, and the ids that it names."""
     if isinstance(op, GetOp):
-        return "RECALL", "get", (item_id(op.namespace, op.key),)
+        return OperationType.RECALL, "get", [item_id(op.namespace, op.key)]
     if isinstance(op, PutOp):
-        is_delete = op.value is None
-        names = (item_id(op.namespace, op.key),)
-        return ("FORGET", "delete", names) if is_delete else ("STORE", "put", names)
+        names = [item_id(op.namespace, op.key)]
+        if op.value is None:
+            return OperationType.FORGET, "delete", names
+        return OperationType.STORE, "put", names
     if isinstance(op, SearchOp):
-        return "RECALL", "search", ()
+        return OperationType.RECALL, "search", []
     if isinstance(op, ListNamespacesOp):
-        return "RECALL", "list_namespaces", ()
+        return OperationType.RECALL, "list_namespaces", []
     raise TypeError
 
 

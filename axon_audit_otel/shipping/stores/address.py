@@ -1,0 +1,46 @@
+"""Addresses of stores: ``victorialogs+http://host:9428``, ``clickhouse+https://host:8443/otel``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit, urlunsplit
+
+from ...core.errors import AuditConfigError, shown_url
+from ...otlp.client import Endpoint, login_of, sendable
+from .answers import Answers
+from .store import Store
+from .victoria_logs import VictoriaLogs
+
+__all__ = ["open_store"]
+
+_TIMEOUT_S = 120.0  # a store may read for long before it has the first row
+_KINDS: dict[str, Callable[[Endpoint], Store]] = {
+    "victorialogs": lambda endpoint: VictoriaLogs(Answers(endpoint)),
+}
+
+
+def open_store(url: str, headers: Mapping[str, str] | None = None) -> Store:
+    """The store at *url*; it is not asked yet.
+
+    Args:
+        url: Its kind, ``+``, and its address; user and password may be in it.
+        headers: Sent with each request, for example ``authorization``.
+
+    Raises:
+        AuditConfigError: If *url* is none, or a header cannot be sent; without secrets.
+    """
+    kind, plus, rest = url.partition("+")
+    make = _KINDS.get(kind)
+    try:
+        parts = urlsplit(rest)
+        parts.port  # noqa: B018 - raises where it is none
+        usable = plus and parts.scheme in ("http", "https") and parts.hostname
+    except ValueError:
+        usable = False
+    if make is None or not usable:
+        kinds = " or ".join(f"{name}+http://HOST:PORT" for name in _KINDS)
+        raise AuditConfigError(f"store {shown_url(url)}: use {kinds} (or +https)")
+    sent = sendable({**login_of(parts), **(headers or {})})
+    netloc = parts.netloc.rpartition("@")[2]
+    address = urlunsplit(parts._replace(netloc=netloc, fragment=""))
+    return make(Endpoint(address, headers=sent, timeout=_TIMEOUT_S))

@@ -95,7 +95,7 @@ class WriterCheck:
     ) -> None:
         self._store = store
         self._stream = source.stream
-        self._bodies = bodies and not store.proves_bodies
+        self._bodies = bodies
         self._cursor = Cursor(directory, writer, 0, unlisted)
         self._cursor.patience = 0
         files = WriterFiles(directory, writer)
@@ -161,9 +161,9 @@ class WriterCheck:
 
     def _differing(self, first: int, hashes: dict[int, str]) -> list[tuple[int, int]]:
         """The ranges of numbers that must be looked at event by event."""
-        if self._bodies:
+        if self._bodies and not self._store.hashes_bodies:
             return [(first, self.last)]
-        there = self._store.blocks(self._stream, first, self.last)
+        there = self._store.blocks(self._stream, first, self.last, self._bodies)
         ranges: list[tuple[int, int]] = []
         here: dict[int, list[Place]] = {
             block: list(places)

@@ -14,8 +14,9 @@ import msgspec
 from ..archive.checkpoints import VerifyingKey
 from ..archive.directory import newest_number, unlisted_in, writers_in
 from ..archive.origin import Source, source_of
-from ..core.errors import ArchiveError, archive_errors
+from ..core.errors import ArchiveError, InvalidEventError, archive_errors
 from ..core.files import DECODE_ERRORS
+from ..core.merkle import leaf_hash
 from ..core.time import to_microseconds
 from ..events.localtime import local
 from ..otlp.encoding import encode, record_of
@@ -26,6 +27,7 @@ from .received import ArrivalReport, prove_archive
 from .store_check import Span, WriterCheck
 from .stores.store import Store, StoredStream
 from .stream_check import StreamReport
+from .unsent import SetAside, Unsent
 
 __all__ = ["verify_store"]
 
@@ -122,6 +124,7 @@ class _StoreCheck:
             source = Source(trail or name, source.stream)
             check = WriterCheck(self._store, self._directory, name, source, unlisted, bodies)
             of = _Missing(source, number, self._keeps, self._largest, self.findings)
+            of.aside = Unsent(self._directory, name, source.stream).entries()
             known = there.pop(source.stream, None)
             for span in check.spans(known is not None, newest[name]):
                 of.add(span)
@@ -179,6 +182,7 @@ class _Missing:
         findings: Gets what is missing.
 
     Attributes:
+        aside: Events that were not sent, or refused, by number.
         place: What findings name.
         told: What is not there, and not missed, in words.
     """
@@ -200,6 +204,7 @@ class _Missing:
         self._kept_since = 0.0 if keeps is None else now - keeps
         self._young_since = now - _UNDER_WAY_S
         self._under_way = self._too_old = 0
+        self.aside: dict[int, SetAside] = {}
         self.place = " ".join(filter(None, source))
 
     def add(self, span: Span) -> None:
@@ -213,16 +218,26 @@ class _Missing:
             if why and recorded > self._young_since:
                 self._under_way += 1
                 continue
-            if self._largest is not None and len(line) > self._largest // _GROWS:
-                size = len(encode(record_of(line, self._source)))
-                if size > self._largest:
-                    why = f"its record has {size:,} bytes, and {self._largest:,} are sent at most"
+            why = self._not_taken(number, line) or why
             run = self._run
             if run is not None and run.last + 1 == number and run.why == why:
                 self._run = run._replace(last=number)
             else:
                 self._say()
                 self._run = _Missed(number, number, why)
+
+    def _not_taken(self, number: int, line: bytes) -> str:
+        """Why an event was not sent, or not taken; "" if nothing is known of that."""
+        if self._largest is not None and len(line) > self._largest // _GROWS:
+            with suppress(InvalidEventError):
+                size = len(encode(record_of(line, self._source)))
+                if size > self._largest:
+                    return f"its record has {size:,} bytes, and {self._largest:,} are sent at most"
+        entry = self.aside.get(number)
+        if entry is None or entry.hash != leaf_hash(line).hex():
+            return ""
+        size_then = f"its record has {entry.bytes:,} bytes"
+        return f"{size_then}; {entry.said or 'it was too large'}" if entry.bytes else ""
 
     def end(self) -> None:
         """All was added."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -239,18 +240,15 @@ async def test_what_retention_deleted_here(
     """What retention deleted from the archive is not compared, and not foreign."""
     server = start()
     asked = _Asked(cli, archive, server)
-    audit = make_audit(auto_export_path=archive, max_events=100)
-    for _ in range(250):
-        await audit.log_event("STORE")
-    audit.close()
-    asked.replay()
-    audit = make_audit(auto_export_path=archive, max_events=100, max_archive_bytes=40_000)
-    for _ in range(101):
-        await audit.log_event("STORE")
+    audit = make_audit(auto_export_path=archive, max_events=100, max_archive_bytes=70_000)
+    for _ in range(2):
+        for _ in range(190):
+            await audit.log_event("STORE")
+        asked.replay()
+        audit.trail.tick()
     audit.close()
     first = min(event.sequence for event in archived(archive))
     assert first > 1
-    asked.replay()
     report = asked.compare()
     assert report["told"] == [
         f"default: events 1 to {first - 1}: no longer in the archive, so not compared"
@@ -284,26 +282,41 @@ async def test_what_the_store_no_longer_keeps(
 async def test_too_large(make_audit: Make, archive: Path, start: Start, cli: Cli) -> None:
     """An event that is too large to be sent is named as such, by replay and by the comparison;
     with a higher limit it is sent, and the archive no longer has it on its list."""
-    server = start("-insert.maxLineSizeBytes=2MiB")
+    server = start()
     asked = _Asked(cli, archive, server)
-    audit = make_audit(auto_export_path=archive, max_event_bytes="1MiB")
+    audit = make_audit(auto_export_path=archive)
     for number in range(10):
-        size = 3000 if number == 4 else 1
-        facts = {f"fact_{n}": "x" * 280 for n in range(size)}
-        await audit.log_event("STORE", metadata=facts)
+        await audit.log_event("STORE", metadata={"text": "x" * (7000 if number == 4 else 10)})
     audit.close()
-    done = asked.replay(code=1)
+    done = asked.replay("--event-bytes", "4096", code=1)
     assert (done["sent"], done["too_large"]) == (9, 1)
     assert (archive / "default.unsent").exists()
-    ((kind, number, words),) = asked.findings()
-    assert (kind, number) == ("removed", 5)
-    assert words.startswith("event 5 did not arrive (its record has 90")
-    assert words.endswith(" bytes, and 800,000 are sent at most)")
-    assert asked.replay(code=1)["too_large"] == 1  # it is not forgotten
-    done = asked.replay("--event-bytes", "1MB", "--request-bytes", "1MB")
+    limit = {"AXON_AUDIT_SHIP_EVENT_BYTES": "4096"}
+    said = cli("verify", archive, "--store", asked.url, code=1, columns=200, **limit).stdout
+    assert re.search(r"event 5 did not arrive \(its record has 7,\d{3} bytes, and 4,096 are", said)
+    assert asked.replay("--event-bytes", "4096", code=1)["too_large"] == 1  # it is not forgotten
+    done = asked.replay()
     assert (done["sent"], done["again"], done["too_large"]) == (1, 1, 0)
     assert not (archive / "default.unsent").exists()
     assert asked.compare()["verdict"] == "ok"
+
+
+@pytest.mark.parametrize("operation", ["FORGET", "RECALL", "EXPORT"])
+async def test_many_ids(
+    make_audit: Make, archive: Path, start: Start, cli: Cli, operation: str
+) -> None:
+    """An operation on 60,000 entries is an event that the store takes: it has as many ids as fit,
+    their number, and a digest of all."""
+    server = start()
+    asked = _Asked(cli, archive, server)
+    audit = make_audit(auto_export_path=archive)
+    await audit.log_event(operation, entry_ids=[f"{number:036}" for number in range(60_000)])
+    audit.close()
+    assert asked.replay()["sent"] == 1
+    assert asked.compare("--full")["verdict"] == "ok"
+    (event,) = archived(archive)
+    assert event.metadata["entry_ids_total"] == 60_000
+    assert 1000 < len(event.entry_ids) < 60_000
 
 
 async def test_no_store(make_audit: Make, archive: Path, start: Start, cli: Cli) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 from ...core.errors import AuditConfigError, shown_url
 from ...otlp.client import Endpoint, login_of, sendable
 from .answers import Answers
+from .clickhouse import ClickHouse
 from .store import Store
 from .victoria_logs import VictoriaLogs
 
@@ -16,6 +17,7 @@ __all__ = ["open_store"]
 _TIMEOUT_S = 120.0  # a store may read for long before it has the first row
 _KINDS: dict[str, Callable[[Endpoint], Store]] = {
     "victorialogs": lambda endpoint: VictoriaLogs(Answers(endpoint)),
+    "clickhouse": ClickHouse,
 }
 
 

@@ -72,18 +72,24 @@ class Store(Protocol):
 
     Attributes:
         place: Its address for messages, without secrets.
-        proves_bodies: True if `blocks` looks at the bodies too: a record whose body does not have
-            the hash that it names is not of the block's events.
+        hashes_bodies: True if it can hash the bodies itself: `blocks` can look at them then.
     """
 
     place: str
-    proves_bodies: bool
+    hashes_bodies: bool
 
     def streams(self) -> list[StoredStream]:
         """Every trail that it has records of."""
 
-    def blocks(self, stream: str, first: int, last: int) -> dict[int, Block]:
-        """By the number of the block, what it has of the events *first* to *last*."""
+    def blocks(self, stream: str, first: int, last: int, bodies: bool = False) -> dict[int, Block]:
+        """By the number of the block, what it has of the events *first* to *last*.
+
+        Args:
+            stream: The id of the trail.
+            first: The lowest number.
+            last: The highest.
+            bodies: Take the hash of each body for the hash that its record names.
+        """
 
     def fingerprint(self, places: Iterable[Place]) -> str:
         """What the store says of a block with these events, in the order of their numbers."""

@@ -49,7 +49,7 @@ class VictoriaLogs:
         answers: Its address, and how to ask there.
     """
 
-    proves_bodies = False
+    hashes_bodies = False
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
@@ -68,7 +68,7 @@ class VictoriaLogs:
             for row in found
         ]
 
-    def blocks(self, stream: str, first: int, last: int) -> dict[int, Block]:
+    def blocks(self, stream: str, first: int, last: int, bodies: bool = False) -> dict[int, Block]:
         found = self._ask(
             f"{self._range(stream, first, last)} | stats by ({_NUMBER}, {_HASH}) count() copies"
             f' | extract_regexp "^(?P<head>[0-9a-f]{{{_DIGITS}}})" from {_HASH}'

@@ -150,8 +150,13 @@ def _verify(
         if any((*others, require_checkpoint, erasable)):
             words = "--store compares one archive; only --store-keeps, --key, --checkpoint, --full"
             raise click.UsageError(f"{words} and --json are for it")
-        asked = {"keeps": store_keeps, "bodies": full, "keys": given, "checkpoints": texts}
-        return verify_with_store(paths[0], store, as_json, **asked)
+        wanted: dict[str, Any] = {
+            "keeps": store_keeps,
+            "bodies": full,
+            "keys": given,
+            "checkpoints": texts,
+        }
+        return verify_with_store(paths[0], store, as_json, **wanted)
     if otlp_json:
         if witnesses or jobs is not None or full:
             raise click.UsageError("--witness, --witness-quorum, --jobs, --full are for archives")

@@ -28,6 +28,7 @@ from ..evidence.siem.ocsf import ocsf_line
 from ..evidence.siem.origin import Origins
 from ..otlp.encoding import Envelope, Record, record_of
 from ..shipping.acknowledgements import SHIPPED
+from ..shipping.unsent import UNSENT
 from ..verification.checkpoint_files import SUFFIXES
 from .options import check_ending
 
@@ -162,7 +163,7 @@ def export_siem(
 
 
 #: How names of an archive's files end, besides those of events.
-_OURS = (MANIFEST, JOURNAL, ATTESTED, HOLD, LOCK, SHIPPED, *SUFFIXES)
+_OURS = (MANIFEST, JOURNAL, ATTESTED, HOLD, LOCK, SHIPPED, UNSENT, *SUFFIXES)
 
 
 def checked_target(out: Path, path: Path, force: bool) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -13,14 +13,17 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ..core.units import size
 from ..events.localtime import local
 from ..otlp.resource import resource_from_environment
+from ..trail.settings import Settings
 from ..verification.report import Verdict, numbers
-from .options import json_option
+from .options import json_option, parsed
 from .render import amount, console, plain, print_json, reading_bar
 
-__all__ = ["replay", "verify_files"]
+__all__ = ["event_bar", "opened_store", "print_arrival", "replay", "verify_files"]
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 _SHOWN = 5  # duplicates and gaps that are printed
 
 
@@ -42,8 +45,18 @@ def verify_files(
     if as_json:
         print_json(report.to_dict())
     else:
-        _print_arrival(report, archive is not None, console())
+        print_arrival(report, archive is not None, console())
     return report.verdict
+
+
+def _limit_option(setting: str, name: str, words: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        name,
+        metavar="SIZE",
+        envvar=Settings.variable(setting),
+        callback=parsed(size),
+        help=f"{words} Default: {Settings.default(setting) // 1000}kB.",
+    )
 
 
 @click.command()
@@ -58,6 +71,13 @@ def verify_files(
     "--header", "headers", metavar="NAME=VALUE", multiple=True, help="Header to send; repeatable."
 )
 @click.option("--all", "everything", is_flag=True, help="Send acknowledged events too.")
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Send exactly what this store lacks, also if it was acknowledged; as verify --store.",
+)
+@_limit_option("ship_request_bytes", "--request-bytes", "Largest request, uncompressed.")
+@_limit_option("ship_event_bytes", "--event-bytes", "Largest log record of an event.")
 @click.option(
     "--patience",
     type=click.FloatRange(min=0),
@@ -74,6 +94,9 @@ def replay(
     protocol: str | None,
     headers: tuple[str, ...],
     everything: bool,
+    store: str | None,
+    request_bytes: int | None,
+    event_bytes: int | None,
     patience: float,
     as_json: bool,
 ) -> None:
@@ -85,32 +108,76 @@ def replay(
     further headers, the OTEL_EXPORTER_OTLP_* variables count; OTEL_SERVICE_NAME and
     OTEL_RESOURCE_ATTRIBUTES name the source of the events. Exit code 1: not everything was
     sent; the next call continues there.
+
+    What a receiver refused alone, or was too large, does not hold up the others: the archive
+    keeps a list of it, and each call tries again.
+
+    With --store it sends what is missing there, and nothing that is: after a store lost what it
+    had acknowledged, for example. It can be stopped at any time; the next call compares again.
     """
     from ..otlp.client import Endpoint
+    from ..shipping.delivery import Limits
     from ..shipping.replay import replay as run
 
+    if store is not None and everything:
+        raise click.UsageError("--all sends what --store would leave out: give one of them")
+
     target = Endpoint.resolve(endpoint, protocol, dict(map(_header, headers)))
-    with _bar(f"sending to {target.place}") as progress:
-        done = run(directory, target, resource_from_environment(), everything, patience, progress)
+    limits = Limits(
+        Settings.one("ship_request_bytes", request_bytes),
+        Settings.one("ship_event_bytes", event_bytes),
+    )
+    resource = resource_from_environment()
+    compared = None if store is None else opened_store(store)
+    try:
+        with event_bar(f"sending to {target.place}") as progress:
+            done = run(
+                directory, target, resource, everything, patience, progress, limits, compared
+            )
+    finally:
+        if compared is not None:
+            compared.close()
     if as_json:
         print_json({"endpoint": target.place, **msgspec.to_builtins(done)})
     else:
-        click.echo(f"{amount(done.sent, 'event')} sent to {plain(target.place)}")
-        for number, words in (
-            (done.before, "acknowledged before (--all sends them again)"),
-            (done.rejected, "refused by the collector for good"),
-            (done.deleted, "deleted by retention before they were sent"),
-            (done.missing, "in files that are gone, cut off or cannot be read (axon-audit verify)"),
-        ):
-            if number:
-                click.echo(f"{amount(number, 'event')} {words}", err=True)
-        if done.unreadable:
-            click.echo(f"{amount(done.unreadable, 'line')} of the archive: no event", err=True)
-        for writer in done.unremembered:
-            click.echo(f"{plain(writer)}: acknowledgements could not be remembered", err=True)
+        _print_replayed(done, target.place, store is not None)
     if done.why:
         click.echo(f"Error: not everything was sent: {plain(done.why)}", err=True)
-    ctx.exit(1 if done.why or done.rejected or done.missing or done.unreadable else 0)
+    lacks = done.rejected or done.too_large or done.missing or done.unreadable
+    ctx.exit(1 if done.why or lacks else 0)
+
+
+def _print_replayed(done: Any, place: str, compared: bool) -> None:
+    """Print what was sent, and what was not and why; *compared*: with a store."""
+    click.echo(f"{amount(done.sent, 'event')} sent to {plain(place)}")
+    known = "in the store already" if compared else "acknowledged before (--all sends them again)"
+    for number, words in (
+        (done.before, known),
+        (done.too_old, "older than the store keeps"),
+        (done.left, "left to the running application, which sends them"),
+        (done.again, "of these had not been taken before"),
+        (done.rejected, "refused by the collector for good"),
+        (done.too_large, "not sent: too large (--event-bytes, --request-bytes)"),
+        (done.deleted, "deleted by retention before they were sent"),
+        (done.missing, "in files that are gone, cut off or cannot be read (axon-audit verify)"),
+    ):
+        if number:
+            click.echo(f"{amount(number, 'event')} {words}", err=True)
+    if done.unreadable:
+        click.echo(f"{amount(done.unreadable, 'line')} of the archive: no event", err=True)
+    for writer in done.unremembered:
+        click.echo(f"{plain(writer)}: acknowledgements could not be remembered", err=True)
+
+
+def opened_store(url: str) -> Any:
+    """The store at *url*, with the headers of the environment.
+
+    Raises:
+        AuditConfigError: If it cannot be meant.
+    """
+    from ..shipping.stores.address import open_store
+
+    return open_store(url, Settings.one("store_headers"))
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -121,7 +188,7 @@ def _header(text: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def event_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal; its function takes the events done and the total."""
     to = console(stderr=True)
     columns = (
@@ -145,7 +212,9 @@ class _Rated(Progress):
         yield from super().get_renderables()
 
 
-def _print_arrival(report: Any, compared: bool, to: Console) -> None:
+def print_arrival(report: Any, compared: bool, to: Console) -> None:
+    """Print what arrived; *compared*: it was compared with an archive."""
+
     def say(text: str, style: str = "") -> None:
         to.print(Text(plain(text), style=style), soft_wrap=True)
 
@@ -177,6 +246,8 @@ def _print_arrival(report: Any, compared: bool, to: Console) -> None:
     if report.duplicates:
         more = ", ..." if len(report.duplicates) > _SHOWN else ""
         say("duplicates: " + ", ".join(report.duplicates[:_SHOWN]) + more + " (--json: all)")
+    for words in report.told:
+        say(words)
     if report.other_records:
         say(f"{amount(report.other_records, 'other log record')} passed over")
     if report.torn_lines:

@@ -16,6 +16,7 @@ from .given_proof import check_proof, is_proof
 from .options import erasable_option, json_option, reason
 from .render import console, plain, print_json, reading_bar
 from .shipping import verify_files
+from .store import store_keeps_option, store_option, verify_with_store
 from .trusted import checkpoint_option, key_option, quorum_of, texts_of, witness_options
 from .verified import print_report
 
@@ -47,6 +48,8 @@ class _NotVerified(click.ClickException):
     type=click.Path(path_type=Path),
     help="With --otlp-json: every event of this archive must be there.",
 )
+@store_option
+@store_keeps_option
 @key_option
 @checkpoint_option
 @erasable_option
@@ -98,6 +101,10 @@ def verify(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     the events; what arrived is proved only with --key. With --archive, a tail that never
     arrived is found as well.
 
+    With --store, an archive is compared with a store that its events were sent to: it finds the
+    events that the store lost or never had, those that it has twice, and those that differ.
+    replay --store sends what is missing. With --full it reads each body in the store as well.
+
     Exit codes: 0, verified as asked; 1, damage, or events that the application found and did
     not record; 2, it could not be verified, or not what was asked for: with --key, a trail
     that no signed checkpoint covers; with --require-checkpoint, one that no checkpoint from
@@ -122,6 +129,8 @@ def _verify(
     otlp_json: bool,
     partial: bool,
     archive: Path | None,
+    store: str | None,
+    store_keeps: float | None,
     keys: Any,
     notes: Any,
     erasable: Path | None,
@@ -136,6 +145,18 @@ def _verify(
     quorum = quorum_of(witnesses, needed)
     given = [key for several in keys for key in several]
     texts = texts_of(notes)
+    if store is not None:
+        others = (otlp_json, partial, archive, len(paths) > 1, witnesses, jobs, origins)
+        if any((*others, require_checkpoint, erasable)):
+            words = "--store compares one archive; only --store-keeps, --key, --checkpoint, --full"
+            raise click.UsageError(f"{words} and --json are for it")
+        wanted: dict[str, Any] = {
+            "keeps": store_keeps,
+            "bodies": full,
+            "keys": given,
+            "checkpoints": texts,
+        }
+        return verify_with_store(paths[0], store, as_json, **wanted)
     if otlp_json:
         if witnesses or jobs is not None or full:
             raise click.UsageError("--witness, --witness-quorum, --jobs, --full are for archives")
@@ -156,21 +177,21 @@ def _verify(
         if texts or origins or require_checkpoint or quorum.needed or erasable or jobs or full:
             raise click.UsageError(f"{plain(path)} is a proof: only --key and --json are for it")
         return check_proof(path, given, as_json)
+    asked = (given, texts, origins, require_checkpoint, quorum, erasable)
+    return _verify_archive(path, as_json, asked, jobs, full)
+
+
+def _verify_archive(
+    path: Path, as_json: bool, asked: tuple[Any, ...], jobs: int | None, full: bool
+) -> Verdict:
+    """Verify an archive, and print the report."""
+    given, texts, origins, required, quorum, erasable = asked
     files: list[Path] = []
     with suppress(ArchiveError):  # there is none: `run_verify` says so
         files = files_of(path)
     with reading_bar("verifying", files) as progress:
         report = run_verify(
-            path,
-            given,
-            texts,
-            progress,
-            origins,
-            require_checkpoint,
-            quorum,
-            erasable,
-            jobs=jobs,
-            full=full,
+            path, given, texts, progress, origins, required, quorum, erasable, jobs=jobs, full=full
         )
     if as_json:
         print_json(report.to_dict())

@@ -26,7 +26,19 @@ from ..core.log import logger
 from .address import GRPC_PORT, parse_address
 from .http_post import HttpPost, Reply, in_a_line, reason_of
 
-__all__ = ["Answer", "Client", "Endpoint", "connect", "load"]
+__all__ = [
+    *(
+        "Answer",
+        "Client",
+        "Endpoint",
+        "Headers",
+        "connect",
+        "headers_in",
+        "load",
+        "login_of",
+        "sendable",
+    ),
+]
 
 
 _PROTOCOLS = ("http/protobuf", "grpc")
@@ -63,7 +75,7 @@ class Client(Protocol):
         """Close the connection."""
 
 
-class _Headers(Mapping[str, str]):
+class Headers(Mapping[str, str]):
     """Headers of requests: often secrets, so that only their names are shown, and that they
     are never pickled."""
 
@@ -84,7 +96,7 @@ class _Headers(Mapping[str, str]):
     def __repr__(self) -> str:
         return f"<headers: {', '.join(self)}>"
 
-    def __deepcopy__(self, memo: object) -> _Headers:
+    def __deepcopy__(self, memo: object) -> Headers:
         return self
 
     def __reduce__(self) -> str:
@@ -116,7 +128,7 @@ class Endpoint:
     client_key: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "headers", _Headers(self.headers))
+        object.__setattr__(self, "headers", Headers(self.headers))
 
     def __repr__(self) -> str:
         return f"Endpoint({self.place!r}, {self.protocol!r}, {self.headers!r})"
@@ -178,7 +190,13 @@ class Endpoint:
         return cls(
             urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
             wanted or "http/protobuf",
-            _sendable({**_login(parts), **_headers(option("HEADERS")), **(headers or {})}),
+            sendable(
+                {
+                    **login_of(parts),
+                    **headers_in(option("HEADERS"), "OTEL_EXPORTER_OTLP_HEADERS"),
+                    **(headers or {}),
+                }
+            ),
             _timeout(option("TIMEOUT")),
             _compression(option("COMPRESSION")),
             option("CERTIFICATE"),
@@ -195,7 +213,7 @@ def _http_path(path: str, complete: bool) -> str:
     return path if path.endswith(_PATH) else path + _PATH
 
 
-def _login(parts: SplitResult) -> dict[str, str]:
+def login_of(parts: SplitResult) -> dict[str, str]:
     """The header for the user and password of a URL, if it has any."""
     if parts.username is None:
         return {}
@@ -203,8 +221,9 @@ def _login(parts: SplitResult) -> dict[str, str]:
     return {"authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
-def _headers(text: str | None) -> dict[str, str]:
-    """The headers in an ``OTEL_EXPORTER_OTLP_HEADERS``: ``name=value``, with commas between.
+def headers_in(text: str | None, variable: str) -> dict[str, str]:
+    """The headers in a *variable* like ``OTEL_EXPORTER_OTLP_HEADERS``: ``name=value``, with commas
+    between.
 
     OpenTelemetry's own parser writes what is malformed into the log; this one does not.
     """
@@ -215,11 +234,11 @@ def _headers(text: str | None) -> dict[str, str]:
         if equals and name:
             headers[name] = unquote(value).strip()
         elif part.strip():
-            logger.warning("OTEL_EXPORTER_OTLP_HEADERS: part %d is not name=value", number)
+            logger.warning("%s: part %d is not name=value", variable, number)
     return headers
 
 
-def _sendable(headers: dict[str, str]) -> dict[str, str]:
+def sendable(headers: dict[str, str]) -> dict[str, str]:
     """*headers*, if requests can carry them: a library's error would show them."""
     for number, (name, value) in enumerate(headers.items(), 1):
         if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from http.client import HTTPException
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from ..core.errors import harmless
 __all__ = ["HttpPost", "Reply", "in_a_line", "reason_of"]
 
 _WORDS = 300  # characters of a reason
+_PIECE = 1 << 16  # bytes that are read at once of a long answer
 _GZIP = 16 + zlib.MAX_WBITS  # as zlib names it
 
 
@@ -30,6 +31,10 @@ class Reply(NamedTuple):
     words: str
     headers: Mapping[str, str]
     body: bytes
+
+
+class _RefusedError(ConnectionError):
+    """The server's answer says that it will not."""
 
 
 class HttpPost:
@@ -83,6 +88,39 @@ class HttpPost:
                 status = response.status_code
                 answer = self._body_of(response) if status in read else b""
                 return Reply(status, response.reason or "", response.headers, answer)
+        except self._errors as exc:
+            raise ConnectionError(reason_of(exc)) from exc
+
+    def lines(self, url: str, body: bytes) -> Iterator[bytes]:
+        """Post *body*, and yield the lines of the answer as they come, however many there are.
+
+        Raises:
+            ConnectionError: If no answer came, its status is not 200, it breaks off, or a line is
+                longer than the limit; the message says why.
+        """
+        try:
+            with self._session.post(
+                url,
+                data=body,
+                timeout=self.timeout,
+                verify=self._certificate,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                if response.status_code != 200:
+                    said = response.raw.read(_WORDS, decode_content=True).decode("utf-8", "replace")
+                    why = f"HTTP {response.status_code} {response.reason or ''}: {said}"
+                    raise _RefusedError(in_a_line(why))
+                rest = b""
+                for piece in response.raw.stream(_PIECE, decode_content=True):
+                    *whole, rest = (rest + piece).split(b"\n")
+                    yield from whole
+                    if len(rest) > self._limit:
+                        raise ValueError("a line of its answer is too long")
+                if rest:
+                    yield rest
+        except _RefusedError:
+            raise
         except self._errors as exc:
             raise ConnectionError(reason_of(exc)) from exc
 

@@ -24,7 +24,7 @@ from ..archive.origin import source_of
 from ..core.files import DECODE_ERRORS, lock, open_owned, open_regular
 from ..core.time import format_time
 
-__all__ = ["SHIPPED", "Acknowledgements", "acknowledged", "confirmed"]
+__all__ = ["SHIPPED", "Acknowledgements", "acknowledged", "confirmed", "ships_itself"]
 
 SHIPPED = ".shipped"
 _SIZE = 1024  # bytes of the file: it is overwritten in place, which a full disk allows
@@ -135,6 +135,23 @@ def confirmed(directory: Path, writer: str, files: _Files = ()) -> tuple[int, st
     stream = source_of(directory, writer, files[0].path if files else None).stream
     state = _written(directory, writer).confirmed(directory, writer, stream, files)
     return state.acknowledged, state.trail
+
+
+def ships_itself(directory: Path, writer: str) -> bool:
+    """True if a running process ships the events of *writer*."""
+    try:
+        file = open_owned(directory / f"{writer}{SHIPPED}", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        lock(file)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return False
 
 
 class Acknowledgements:

@@ -30,7 +30,7 @@ from ..verification.report import EXIT_CODES, Verdict, numbers, parsed_origins
 from ..verification.verify import verify
 from .stream_check import StreamCheck, StreamReport
 
-__all__ = ["ArrivalReport", "verify_arrival"]
+__all__ = ["ArrivalReport", "prove_archive", "verify_arrival"]
 
 _NAMED = 1000  # duplicates that are named one by one
 
@@ -48,6 +48,7 @@ class ArrivalReport(msgspec.Struct, kw_only=True):
         torn_lines: Lines that their writer did not finish; a killed collector leaves them.
         keys: Names of the keys, one of which must have signed each checkpoint.
         unproved: What was asked for and could not be proved, in words.
+        told: What is to be known and is no damage, in words.
     """
 
     files: list[str]
@@ -59,6 +60,7 @@ class ArrivalReport(msgspec.Struct, kw_only=True):
     torn_lines: int = 0
     keys: list[str] = msgspec.field(default_factory=list)
     unproved: list[str] = msgspec.field(default_factory=list)
+    told: list[str] = msgspec.field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -175,11 +177,7 @@ class _Arrival:
         if archive is not None:
             self._compare(archive)
             if self._keys:
-                verified = verify(archive, self._keys, self._notes)
-                report.unproved += verified.unproved
-                for found in verified.findings:
-                    words = f"in the archive: {found.explanation}"
-                    self._findings.add(found.file, found.sequence, found.kind, words)
+                prove_archive(archive, self._keys, self._notes, report, self._findings)
         self._judge_proofs(require_checkpoint)
         report.findings = list(self._findings.kept.values())
         report.left_out = self._findings.left_out
@@ -242,6 +240,21 @@ class _Arrival:
         uid = stream.take(file, record, attributes)
         if uid is not None and len(self._doubled) < _NAMED:
             self._doubled[uid] = None
+
+
+def prove_archive(
+    archive: Path,
+    keys: list[VerifyingKey],
+    notes: list[str],
+    report: ArrivalReport,
+    findings: Findings,
+) -> None:
+    """Verify the archive that arrival is compared with; what is wrong with it is wrong here."""
+    verified = verify(archive, keys, notes)
+    report.unproved += verified.unproved
+    for found in verified.findings:
+        words = f"in the archive: {found.explanation}"
+        findings.add(found.file, found.sequence, found.kind, words)
 
 
 def _is_audit(record: LogRecord, attributes: dict[str, Any]) -> bool:

@@ -21,7 +21,7 @@ from ..core.worker import Worker
 from ..otlp.client import Endpoint, load
 from ..otlp.resource import process_resource, resource_of
 from .acknowledgements import acknowledged
-from .delivery import Delivery, Outcome, Sender
+from .delivery import USUAL, Delivery, Limits, Outcome, Sender
 from .event_source import EventSource
 from .sources import EVENTS, ArchiveFeed, Item, MemoryFeed
 
@@ -69,6 +69,7 @@ class Shipper:
         endpoint: Where to.
         metrics: The trail's.
         fault: Reports a failure.
+        limits: What is sent at most.
     """
 
     def __init__(
@@ -77,11 +78,13 @@ class Shipper:
         endpoint: Endpoint,
         metrics: ShippingMetrics,
         fault: Callable[[BaseException], None],
+        limits: Limits = USUAL,
     ) -> None:
         self._trail = trail
         self._endpoint = endpoint
         self._metrics = metrics
         self._fault = fault
+        self._limits = limits
         # Here, since neither can be had any more when the program ends.
         load(endpoint)
         self._resource = process_resource()
@@ -192,7 +195,7 @@ class Shipper:
             self._count_dropped()
             return _POLL_S
         outcome = sender.send([item.record for item in batch])
-        self._metrics.shipped.inc(outcome.done - outcome.rejected)
+        self._metrics.shipped.inc(outcome.sent)
         count = len(batch)
         try:
             delivery.acknowledge(outcome)
@@ -241,7 +244,8 @@ class Shipper:
         if trail is None:
             return None
         if self._sender is None:
-            self._sender = Sender(self._endpoint, resource_of(trail.provider) or self._resource)
+            resource = resource_of(trail.provider) or self._resource
+            self._sender = Sender(self._endpoint, resource, self._limits)
         self._durable = trail.durable
         self._open_own(trail)
         return self._sender

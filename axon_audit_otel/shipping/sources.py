@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from weakref import ReferenceType
@@ -16,8 +16,9 @@ from ..core.errors import InvalidEventError
 from ..otlp.encoding import encode, record_of
 from .acknowledgements import Acknowledgements
 from .event_source import EventSource
+from .unsent import SetAside, Unsent
 
-__all__ = ["ArchiveFeed", "Feed", "Item", "MemoryFeed"]
+__all__ = ["ArchiveFeed", "Feed", "Item", "MemoryFeed", "encoded"]
 
 EVENTS = 1000  # in a batch
 _BYTES = 1 << 20  # of events in a batch; as a request they are about twice as large
@@ -31,11 +32,13 @@ class Item(NamedTuple):
         number: Of the event.
         hash: Of the event, in hex.
         record: The log record, encoded.
+        event_id: Of the event.
     """
 
     number: int
     hash: str
     record: bytes
+    event_id: str = ""
 
 
 class Feed(Protocol):
@@ -53,22 +56,31 @@ class Feed(Protocol):
         """The next events; [] for now."""
 
     def acknowledge(self, item: Item) -> None:
-        """A receiver has everything up to *item*."""
+        """A receiver has everything up to *item*, but for what was set aside."""
+
+    def set_aside(self, entries: Sequence[SetAside]) -> None:
+        """Remember events that a receiver did not take.
+
+        Raises:
+            OSError: If they cannot be written down.
+        """
 
     def close(self) -> None:
         """Let go of it."""
 
 
-def _encoded(
-    lines: list[bytes], source: Source, dropped: dict[str, int], polite: bool = True
+def encoded(
+    lines: Iterable[bytes], source: Source, dropped: dict[str, int], polite: bool = True
 ) -> list[Item]:
+    """Events to be sent; lines that are none are counted in *dropped*."""
     found = []
     for count, line in enumerate(lines, 1):
         try:
             record = record_of(line, source)
             number = record.attributes[semconv.AUDIT_SEQUENCE_NUMBER]
             own_hash = record.attributes[semconv.AXON_AUDIT_HASH]
-            found.append(Item(number, own_hash, encode(record)))
+            event_id = record.attributes[semconv.LOG_RECORD_UID]
+            found.append(Item(number, own_hash, encode(record), event_id))
         except InvalidEventError:
             dropped["unreadable"] = dropped.get("unreadable", 0) + 1
         if polite and not count % _YIELD:
@@ -111,6 +123,8 @@ class ArchiveFeed:
             self._kept = Acknowledgements(directory, writer, source.stream, trail, unlisted)
             after, trail = self._kept.number, self._kept.trail
         self._source = Source(trail or writer, source.stream)
+        self._unsent = Unsent(directory, writer, source.stream)
+        self._unlisted = unlisted
         self._cursor = Cursor(directory, writer, after, unlisted)
         self._polite = True
         self.acknowledged = after
@@ -126,12 +140,30 @@ class ArchiveFeed:
         for reason, count in self._cursor.lost.items():
             self.dropped[reason] = self.dropped.get(reason, 0) + count
         self._cursor.lost.clear()
-        return _encoded(lines, self._source, self.dropped, self._polite)
+        return encoded(lines, self._source, self.dropped, self._polite)
 
     def acknowledge(self, item: Item) -> None:
         self.acknowledged = item.number
         if self._kept is not None:
             self._kept.save(item.number, item.hash)
+
+    def set_aside(self, entries: Sequence[SetAside]) -> None:
+        if self._kept is not None:
+            self._unsent.add(entries)
+
+    def aside(self) -> list[Item]:
+        """The events that were set aside, as far as the archive still has them."""
+        lines = self._unsent.lines(self._unsent.entries(), self._unlisted)
+        return encoded(lines.values(), self._source, self.dropped, self._polite)
+
+    def taken(self, items: Iterable[Item]) -> None:
+        """A receiver has these, which were set aside.
+
+        Raises:
+            OSError: If that cannot be written down.
+        """
+        if self._kept is not None:
+            self._unsent.remove(item.number for item in items)
 
     def close(self) -> None:
         self._cursor.close()
@@ -165,10 +197,13 @@ class MemoryFeed:
             lost = first - 1 - self.position
             self.dropped["queue_full"] = self.dropped.get("queue_full", 0) + lost
         self.position = first + len(lines) - 1
-        return _encoded(lines, Source(trail.name, trail.stream), self.dropped)
+        return encoded(lines, Source(trail.name, trail.stream), self.dropped)
 
     def acknowledge(self, item: Item) -> None:
         self.acknowledged = item.number
+
+    def set_aside(self, entries: Sequence[SetAside]) -> None:
+        """They are lost with memory: only the log and the metrics name them."""
 
     def close(self) -> None:
         """There is nothing to let go."""

@@ -140,6 +140,9 @@ class AuditLogger(Recording, SdkLoggerInterface):
             ``OTEL_EXPORTER_OTLP_*`` variables say) or its URL. From the archive, so that an
             outage loses none; without one from memory. Then records do not go through the
             global logger provider as well: they would arrive twice.
+        ship_request_bytes: Bytes of a request of it at most, uncompressed. Default ``"800kB"``.
+        ship_event_bytes: Bytes of an event's log record at most. Default ``"800kB"``. A longer one
+            is not sent, but named in the log, counted, and kept for `axon-audit replay`.
         start_record: Begin each writer of the archive with an AUDIT event: host, process, user,
             versions, settings. Default True; False where host and login name must not be kept.
         logger_provider: The OpenTelemetry provider that its records go through. Default:
@@ -189,6 +192,8 @@ class AuditLogger(Recording, SdkLoggerInterface):
         checkpoint_interval: Any = None,
         checkpoint_events: int | None = None,
         ship_to: str | None = None,
+        ship_request_bytes: int | str | None = None,
+        ship_event_bytes: int | str | None = None,
         start_record: bool | None = None,
         logger_provider: Any = None,
         registry: CollectorRegistry | None = None,

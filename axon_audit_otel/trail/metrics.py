@@ -48,7 +48,9 @@ SDK_STAGES = (
     *("filter", "summary", "embedding", "compare", "entry", "promotion", "demotion"),
 )
 #: Why an event was not shipped: the values of the label ``reason``.
-SHIPPING_DROPS = ("queue_full", "deleted", "missing", "rejected", "unreadable", "shutdown")
+SHIPPING_DROPS = (
+    *("queue_full", "deleted", "missing", "rejected", "too_large", "unreadable", "shutdown"),
+)
 #: How many systems a trail tells apart, in each process; the label ``system`` of all further
 #: ones is `OTHER_SYSTEM`, as is that of a name too long or not printable.
 MAX_SYSTEMS = 20

@@ -12,6 +12,7 @@ from opentelemetry._logs import get_logger_provider
 from ..archive.origin import Source
 from ..otlp.checkpoint_records import emit_record, statement_of
 from ..otlp.encoding import encode
+from ..shipping.delivery import Limits
 from ..shipping.shipper import Shipper
 from .event_source import TrailSource
 from .metrics import TrailMetrics
@@ -31,7 +32,8 @@ def shipper_of(
     endpoint = settings.ship_to
     if endpoint is None or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
-    return Shipper(ref(source), endpoint, metrics, partial(fault, "ship"))
+    limits = Limits(settings.ship_request_bytes, settings.ship_event_bytes)
+    return Shipper(ref(source), endpoint, metrics, partial(fault, "ship"), limits)
 
 
 def emit_checkpoint(

@@ -18,19 +18,20 @@ from typing import Any
 from ..archive import zstd
 from ..archive.checkpoints import SigningKey
 from ..archive.retention import LAWS, Retention
+from ..core import semconv
 from ..core.content import read_key
 from ..core.errors import AuditConfigError
 from ..core.units import seconds, size
-from ..otlp.client import Endpoint
+from ..otlp.client import Endpoint, Headers, headers_in, sendable
 from ..privacy.pseudonyms import Pseudonyms
 from ..shipping.witnesses import Witness
 
 __all__ = [
     "ContentCapture",
     *("one_of", "parse_compress", "parse_content", "parse_endpoint"),
-    *("parse_event_bytes", "parse_fingerprints", "parse_flag", "parse_hook"),
+    *("parse_event_bytes", "parse_fingerprints", "parse_flag", "parse_headers", "parse_hook"),
     *("parse_keys", "parse_name", "parse_path", "parse_positive"),
-    *("parse_retention", "parse_secret", "parse_signing_key", "parse_sink"),
+    *("parse_request_bytes", "parse_retention", "parse_secret", "parse_signing_key", "parse_sink"),
     *("parse_whole", "parse_witnesses"),
 ]
 
@@ -183,6 +184,25 @@ def parse_event_bytes(value: Any) -> int:
 
 
 _LEAST_EVENT = 16_384
+
+
+def parse_request_bytes(value: Any) -> int:
+    wanted = size(value)
+    if wanted < _LEAST_REQUEST:
+        raise ValueError(f"must be at least {_LEAST_REQUEST} bytes")
+    return wanted
+
+
+_LEAST_REQUEST = 4_096  # an event that is not large, and what a request begins with
+
+
+def parse_headers(value: Any) -> Headers:
+    if not isinstance(value, str):
+        raise ValueError("must be text: name=value,...")
+    try:
+        return Headers(sendable(headers_in(value, semconv.ENV_PREFIX + "STORE_HEADERS")))
+    except AuditConfigError as exc:
+        raise ValueError(str(exc)) from None
 
 
 def parse_sink(value: Any) -> Any:

@@ -18,7 +18,7 @@ from ..core import semconv
 from ..core.errors import AuditConfigError, shown, shown_url
 from ..core.log import logger
 from ..core.units import seconds, size
-from ..otlp.client import Endpoint
+from ..otlp.client import Endpoint, Headers
 from ..privacy.fingerprints import key_of
 from ..privacy.pseudonyms import Pseudonyms
 from ..shipping.witnesses import Witness
@@ -31,11 +31,13 @@ from .setting_values import (
     parse_event_bytes,
     parse_fingerprints,
     parse_flag,
+    parse_headers,
     parse_hook,
     parse_keys,
     parse_name,
     parse_path,
     parse_positive,
+    parse_request_bytes,
     parse_retention,
     parse_secret,
     parse_signing_key,
@@ -167,6 +169,25 @@ class Settings:
         "ship the events to a collector, at least once: `otlp` (as `OTEL_EXPORTER_OTLP_*` say),"
         " or its address (`docs/shipping.md`)",
         shown=shown_url,
+    )
+    ship_request_bytes: int = _setting(
+        800_000,
+        parse_request_bytes,
+        "bytes of a request of `ship_to` and `replay` at most, before compression: `800kB` (Kafka"
+        " takes 1 MB)",
+    )
+    ship_event_bytes: int = _setting(
+        800_000,
+        parse_request_bytes,
+        "bytes of an event's log record at most: a longer one is not sent, but named, counted and"
+        " kept for a later `replay`",
+    )
+    store_headers: Headers | None = _setting(
+        None,
+        parse_headers,
+        "of commands with `--store`: headers of requests to it, as `name=value,...`",
+        argument=False,
+        shown=_secret,
     )
     capture_content: ContentCapture = _setting(
         ContentCapture(False, False),

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 import receiver as receivers
 from conftest import Make
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsPartialSuccess,
+    ExportLogsServiceResponse,
+)
 from receiver import Receiver
 
 from axon_audit_otel.otlp.client import Endpoint
-from axon_audit_otel.shipping.delivery import Delivery, Outcome, Sender
+from axon_audit_otel.shipping.delivery import Delivery, Limits, Outcome, Sender
 from axon_audit_otel.shipping.sources import ArchiveFeed
 
 pytestmark = pytest.mark.usefixtures("without_start_record")
@@ -68,7 +72,8 @@ def test_refused_for_good(
 ) -> None:
     """Of a receiver that works, what it refuses alone is given up, and counted."""
     http.answer = _refuses(*bad)
-    assert _send(sender, delivery) == Outcome(20, len(bad), "HTTP 400 Bad Request")
+    refused = tuple(number - 1 for number in bad)
+    assert _send(sender, delivery) == Outcome(20, refused, "HTTP 400 Bad Request")
     assert http.numbers == [number for number in range(1, 21) if number not in bad]
     assert delivery.feed.acknowledged == 20
     assert delivery.take_dropped() == {"rejected": len(bad)}
@@ -78,7 +83,7 @@ def test_refused_for_good(
 def test_a_receiver_at_fault(http: Receiver, sender: Sender, delivery: Delivery) -> None:
     """A receiver that refuses even a request without records is at fault: no event is given up."""
     http.answer = lambda request: 400
-    assert _send(sender, delivery) == Outcome(0, 0, "HTTP 400 Bad Request")
+    assert _send(sender, delivery) == Outcome(0, (), "HTTP 400 Bad Request")
     assert (len(delivery.pending), delivery.feed.acknowledged) == (20, 0)
     http.answer = lambda request: None
     assert _send(sender, delivery) == Outcome(20)
@@ -90,7 +95,7 @@ def test_an_outage_in_the_middle(http: Receiver, sender: Sender, delivery: Deliv
     refuse = _refuses(2)
     http.answer = lambda request: refuse(request) or _refuses(13, status=503)(request)
     outcome = _send(sender, delivery)
-    assert (outcome.rejected, outcome.why) == (1, "HTTP 503 Service Unavailable")
+    assert (outcome.refused, outcome.why) == ((1,), "HTTP 503 Service Unavailable")
     assert 1 < outcome.done < 13
     assert delivery.feed.acknowledged == outcome.done
     assert [item.number for item in delivery.pending] == list(range(outcome.done + 1, 21))
@@ -138,3 +143,58 @@ def test_several_on_their_way(
         assert delivery.feed.acknowledged == until
     assert delivery.pending == []
     assert sorted(http.numbers) == list(range(1, 21))
+
+
+def test_requests_have_a_size(http: Receiver, delivery: Delivery) -> None:
+    """No request is larger than the limit; all records are in some request, once, in order."""
+    sender = Sender(Endpoint.resolve(http.url, "http/protobuf", environ={}), {}, Limits(4096, 4096))
+    assert _send(sender, delivery) == Outcome(20)
+    assert http.numbers == list(range(1, 21))
+    sizes = [request.ByteSize() for request in http.requests]
+    assert len(sizes) > 3
+    assert 2048 < sizes[0] <= 4096
+    assert max(sizes) <= 4096
+    sender.close()
+
+
+@pytest.mark.parametrize("large", [(1,), (20,), (4, 5, 11)])
+async def test_a_record_that_is_too_large(
+    http: Receiver,
+    make_audit: Make,
+    tmp_path: Path,
+    large: tuple[int, ...],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is not sent, but named and counted; the others are. It is remembered in the archive."""
+    audit = make_audit(auto_export_path=tmp_path)
+    for number in range(1, 21):
+        await audit.log_event("STORE", metadata={"text": "x" * (9000 if number in large else 9)})
+    feed = ArchiveFeed(tmp_path, "default")
+    delivery = Delivery(feed)
+    sender = Sender(Endpoint.resolve(http.url, "http/protobuf", environ={}), {}, Limits(8192, 6000))
+    outcome = _send(sender, delivery)
+    assert outcome == Outcome(20, too_large=tuple(number - 1 for number in large))
+    assert http.numbers == [number for number in range(1, 21) if number not in large]
+    assert delivery.take_dropped() == {"too_large": len(large)}
+    aside = feed.aside()
+    assert [item.number for item in aside] == list(large)
+    assert all(item.event_id in caplog.text for item in aside)
+    assert f"({len(aside[0].record):,} bytes)" in caplog.text
+    feed.taken(aside)
+    assert feed.aside() == []
+    assert not (tmp_path / "default.unsent").exists()
+    feed.close()
+    sender.close()
+
+
+def test_a_part_is_refused(http: Receiver, sender: Sender, delivery: Delivery) -> None:
+    """A receiver that takes a request but for some records: these are found out."""
+
+    def judge(request: Any) -> Any:
+        bad = len({5, 6, 18} & set(receivers.numbers_in(request)))
+        partial = ExportLogsPartialSuccess(rejected_log_records=bad, error_message="too long")
+        return ExportLogsServiceResponse(partial_success=partial)
+
+    http.answer = judge
+    assert _send(sender, delivery) == Outcome(20, (4, 5, 17), "too long")
+    assert delivery.take_dropped() == {"rejected": 3}

@@ -153,6 +153,11 @@ class ClickHouse:
         environment = {**os.environ, "CLICKHOUSE_PASSWORD": self._password}
         subprocess.run(command, cwd=_FILES, env=environment, check=True, stdout=subprocess.PIPE)
 
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
+
     def stop(self) -> None:
         """Stop it as an operator does."""
         self._process.terminate()

@@ -56,6 +56,7 @@ class ClickHouse:
     Attributes:
         url: Its address.
         port: Its port.
+        database: That statements are for, unless they say another one.
         collector: The environment that makes the collector's overlay use it.
     """
 
@@ -64,6 +65,7 @@ class ClickHouse:
 
         self._directory = directory
         self._password = password
+        self.database = "otel"
         directory.mkdir(parents=True, exist_ok=True)
         _need_chdb()
         self.port = port or free_port()
@@ -115,7 +117,7 @@ class ClickHouse:
         Raises:
             ClickHouseError: If it is refused.
         """
-        given = {"database": "otel", **arguments}
+        given = {"database": self.database, **arguments}
         if data:
             given["query"] = sql
         request = urllib.request.Request(
@@ -143,7 +145,7 @@ class ClickHouse:
             self.send(statement)
 
     def prepare(self, *files: str) -> None:
-        """Make the database ``otel`` with our tables and views, by the documented command.
+        """Make the database with our tables and views, by the documented command.
 
         Args:
             files: More files of ``collector-config/clickhouse``: ``retention.sql``.
@@ -151,6 +153,7 @@ class ClickHouse:
         names = ["schema.sql", "views.sql", *files]
         command = [sys.executable, "apply.py", self.url, *names]
         environment = {**os.environ, "CLICKHOUSE_PASSWORD": self._password}
+        environment["CLICKHOUSE_DATABASE"] = self.database
         subprocess.run(command, cwd=_FILES, env=environment, check=True, stdout=subprocess.PIPE)
 
     @property
@@ -196,13 +199,14 @@ _NO_SETTINGS = {
     *("user", "password", "compress", "decompress", "session_id", "client_info_product"),
 }
 _INSERT = re.compile(r"(INSERT\s+INTO\s.+?)\s+FORMAT\s+(\w+)\s*;?\s*", re.IGNORECASE | re.DOTALL)
+_INTO = re.compile(r"INSERT\s+INTO\s+(?:TABLE\s+)?([^\s(]+)\s*(.*)", re.IGNORECASE | re.DOTALL)
 _BINARY = {"native", "rowbinary", "parquet", "arrow", "arrowstream", "avro", "orc"}
 #: Formats of which a long answer is sent while it is made: they have no head and no end.
 _STREAMED = {"jsoneachrow", "native", "rowbinary", "tabseparated", "tsv", "csv", "rawblob"}
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*(?:SETTINGS\b[^;]*)?;?\s*$", re.IGNORECASE)
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """An answer other than 200: its status, ClickHouse's code, its text."""
 
     def __init__(self, status: int, code: int, text: str) -> None:
@@ -353,7 +357,7 @@ class _Handler(BaseHTTPRequestHandler):
                     sql, data, kind or "TabSeparated", database or "default", arguments
                 )
             )
-        except _Refused as exc:
+        except _RefusedError as exc:
             self._whole(exc.status, f"{exc}\n".encode(), exc.code)
         except Exception as exc:
             text = str(exc)
@@ -374,7 +378,7 @@ class _Handler(BaseHTTPRequestHandler):
             text = (
                 f"Code: 516. DB::Exception: {user}: Authentication failed. (AUTHENTICATION_FAILED)"
             )
-            raise _Refused(403, 516, text)
+            raise _RefusedError(403, 516, text)
 
     def _stream(self, pieces: Iterator[bytes]) -> None:
         first = next(pieces, b"")  # what is wrong with a statement shows here

@@ -79,6 +79,7 @@ CREATE TABLE IF NOT EXISTS audit_events_stored
     deleted UInt32 CODEC(ZSTD(1)),
     service LowCardinality(String) CODEC(ZSTD(1)),
     resource LowCardinality(String) CODEC(ZSTD(1)),
+    from_process Bool CODEC(ZSTD(1)), -- of two copies, that of the process is kept, not that of a replay
     masked UInt32 CODEC(ZSTD(1)),
     contradicts Array(LowCardinality(String)) CODEC(ZSTD(1)),
     claimed_hash String CODEC(ZSTD(1)),
@@ -94,7 +95,7 @@ CREATE TABLE IF NOT EXISTS audit_events_stored
     INDEX by_operation operation TYPE set(32) GRANULARITY 1,
     INDEX by_status status TYPE set(8) GRANULARITY 1
 )
-ENGINE = ReplacingMergeTree
+ENGINE = ReplacingMergeTree(from_process)
 PARTITION BY toYYYYMM(timestamp)
 PRIMARY KEY (user_id, timestamp)
 ORDER BY (user_id, timestamp, hash);
@@ -143,6 +144,7 @@ SELECT
         toInt64(status = 'SUCCESS'))))) AS deleted,
     ServiceName AS service,
     toJSONString(ResourceAttributes) AS resource,
+    mapContains(ResourceAttributes, 'service.instance.id') AS from_process,
     toUInt32OrZero(LogAttributes['redaction.body.masked.count']) AS masked,
     arrayFilter((name, said, meant) -> said != meant, names, from_attributes, from_body) AS contradicts,
     if(claimed = own, '', claimed) AS claimed_hash

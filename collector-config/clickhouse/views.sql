@@ -40,29 +40,29 @@ GROUP BY trail, stream;
 -- Every event's place: is its hash that of its body, and does it name the hash of the event before?
 -- finding is '' for an event that fits. What is missing is in audit_gaps.
 CREATE OR REPLACE VIEW audit_chain AS
-SELECT trail, stream, sequence, timestamp, user_id, hash,
+SELECT trail, stream, sequence, timestamp, user_id, lower(hex(raw)) AS hash,
     multiIf(
-        own != hash, 'altered here',
+        own != raw, 'altered here',
         is_claimed, 'altered before it came',
         sequence = 0, 'has no number',
-        before = sequence, if(hash_before = hash, '', 'another event has its number'),
+        before = sequence, if(raw_before = raw, '', 'another event has its number'),
         before < sequence - 1 OR previous = known_before, '',
         second_before = sequence - 1 AND previous = second_known_before, '',
         'does not continue the event before')::LowCardinality(String) AS finding
 FROM (
-    SELECT trail, stream, sequence, timestamp, user_id, hash, is_claimed, own, previous,
-        lagInFrame(sequence) OVER place AS before, lagInFrame(hash) OVER place AS hash_before,
+    SELECT trail, stream, sequence, timestamp, user_id, raw, is_claimed, own, previous,
+        lagInFrame(sequence) OVER place AS before, lagInFrame(raw) OVER place AS raw_before,
         lagInFrame(known) OVER place AS known_before,
         lagInFrame(sequence, 2) OVER place AS second_before, lagInFrame(known, 2) OVER place AS second_known_before
     FROM (
-        SELECT trail, stream, sequence, timestamp, user_id, hash, claimed_hash != '' AS is_claimed,
+        SELECT trail, stream, sequence, timestamp, user_id, hash AS raw, claimed_hash != '' AS is_claimed,
             SHA256(concat(char(0), body)) AS own,
             if(endsWith(body, '"}') AND substring(body, -84, 18) = ',"previous_hash":"', substring(body, -66, 64),
                 JSONExtractString(body, 'previous_hash')) AS text,
             toFixedString(if(length(text) = 64, unhex(text), ''), 32) AS previous,
             if(length(claimed_hash) = 64, toFixedString(unhex(claimed_hash), 32), hash) AS known
         FROM audit_events_stored)
-    WINDOW place AS (PARTITION BY stream ORDER BY sequence, hash ROWS BETWEEN 2 PRECEDING AND CURRENT ROW));
+    WINDOW place AS (PARTITION BY stream ORDER BY sequence, raw ROWS BETWEEN 2 PRECEDING AND CURRENT ROW));
 
 -- The numbers that no event here has, up to the newest event or checkpoint. told: the trail itself says that it lost them.
 CREATE OR REPLACE VIEW audit_gaps AS

@@ -10,6 +10,7 @@ import struct
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -112,8 +113,10 @@ _WISHES = ["tea without milk", "a window seat", "short answers", "trains", "the 
 
 
 def _shipping() -> float:
-    """CPU seconds of the thread that ships."""
+    """CPU seconds of the thread that ships (Linux; elsewhere 0.0)."""
     for thread in threading.enumerate():
-        if thread.name == "axon-audit-ship" and thread.ident is not None:
-            return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        if thread.name == "axon-audit-ship":
+            with suppress(OSError):
+                told = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text()
+                return int(told.split()[0]) / 1e9
     return 0.0

@@ -21,6 +21,9 @@ from .topology import Fleet, Part, disk, newest_of
 
 __all__ = ["Found", "Kill", "Measured", "Options", "Reconciled", "rehearse"]
 
+#: Bytes in the queues, bytes of files that they take, and calls that have returned until then.
+Waiting = tuple[int, int, int]
+
 STAGES = ("application", "its shipping", "agents", "gateway", "ClickHouse", "VictoriaLogs")
 
 
@@ -191,6 +194,9 @@ def rehearse(
 
 
 def _measure(fleet: Fleet, options: Options, found: Found, tell: Callable[[str], None]) -> None:
+    fleet.run(options.around)  # what is imported at the first request is
+    fleet.pause()
+    _drain(fleet)
     before = _cpu(fleet)
     time.sleep(max(3.0, options.seconds / 6))
     after = _cpu(fleet)
@@ -272,27 +278,31 @@ def _drain(fleet: Fleet, patience: float = 300) -> float:
 # --- the kills ------------------------------------------------------------------------------------
 
 
-def _kills(fleet: Fleet, options: Options) -> dict[str, Callable[[], int]]:
-    """What is killed in turn; each function returns bytes in the queues before the start."""
+def _kills(fleet: Fleet, options: Options) -> dict[str, Callable[[], Waiting]]:
+    """What is killed in turn; each function returns what waited when it was started again."""
 
-    def server(part: Part) -> Callable[[], int]:
-        def kill() -> int:
+    def waits() -> Waiting:
+        directories = [part.directory / "queue" for part in (*fleet.agents, fleet.gateway)]
+        return fleet.queued(), sum(map(disk, directories)), fleet.calls
+
+    def server(part: Part) -> Callable[[], Waiting]:
+        def kill() -> Waiting:
             part.kill()
             time.sleep(options.down)
-            queued = fleet.queued()
+            waiting = waits()
             part.start()
-            return queued
+            return waiting
 
         return kill
 
-    def applications() -> int:
+    def applications() -> Waiting:
         some = fleet.applications[:: max(1, min(5, len(fleet.applications) // 2))]
         for one in some:
             one.kill()
         time.sleep(min(1.0, options.down))
         for one in some:
             one.start()
-        return 0
+        return waits()
 
     return {
         "applications": applications,
@@ -303,14 +313,12 @@ def _kills(fleet: Fleet, options: Options) -> dict[str, Callable[[], int]]:
     }
 
 
-def _killed(fleet: Fleet, options: Options, what: str, kill: Callable[[], int]) -> Kill:
+def _killed(fleet: Fleet, options: Options, what: str, kill: Callable[[], Waiting]) -> Kill:
     """Kill something under load, start it again, and say what that cost."""
     calls, before = fleet.calls, _lacks(fleet)
     fleet.run(options.around)
     then = fleet.calls
-    queued = kill()
-    waiting = fleet.calls - then
-    on_disk = sum(disk(part.directory / "queue") for part in (*fleet.agents, fleet.gateway))
+    queued, on_disk, waiting = kill()
     fleet.run(options.around)
     fleet.pause()
     drained = _drain(fleet)
@@ -323,7 +331,7 @@ def _killed(fleet: Fleet, options: Options, what: str, kill: Callable[[], int]) 
         doubled={name: after[name][1] - before[name][1] for name in after},
         queued=queued,
         on_disk=on_disk,
-        waiting=waiting,
+        waiting=waiting - then,
     )
 
 

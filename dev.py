@@ -9,7 +9,7 @@ after a change of ``pyproject.toml``), and runs one command in it:
     check            ruff and mypy, strict
     docs             the documentation as a site, in site/
     preview          pictures of the dashboards (needs npm, prometheus and chromium)
-    all              every test, also the slow ones and those with real servers
+    all              every test but the nightly ones, also the slow and those with real servers
     run COMMAND ...  anything else, in the environment
 """
 
@@ -37,7 +37,7 @@ def main(arguments: list) -> int:
         "check": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
         "docs": [["mkdocs", "build", *options]],
         "preview": [["python", "-m", "dashboards.preview", *options]],
-        "all": [[*tests, "-m", "", "--durations=10", *options]],
+        "all": [[*tests, "-m", "not nightly", "--durations=10", *options]],
         "run": [options],
     }
     if command not in commands or commands[command] == [[]]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,8 @@ from typing import Any
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
 from axon_audit_otel import verify
+from axon_audit_otel.otlp.client import Endpoint
+from axon_audit_otel.shipping.replay import replay
 from axon_audit_otel.shipping.store_report import verify_store
 from axon_audit_otel.shipping.stores.address import open_store
 
@@ -23,6 +23,8 @@ __all__ = ["Found", "Kill", "Measured", "Options", "Reconciled", "rehearse"]
 
 #: Bytes in the queues, bytes of files that they take, and calls that have returned until then.
 Waiting = tuple[int, int, int]
+
+_SOURCE = {"service.name": "replay"}
 
 STAGES = ("application", "its shipping", "agents", "gateway", "ClickHouse", "VictoriaLogs")
 
@@ -113,7 +115,7 @@ class Reconciled:
         missing_after: Events that it lacks.
         seen_twice: Rows of the query that answers questions, more than there are events.
         records: Records that it has, of whatever event.
-        seconds: What both commands took, for all archives.
+        seconds: What both took, for all archives.
     """
 
     missing: int = 0
@@ -352,16 +354,17 @@ def _reconcile(fleet: Fleet, name: str) -> Reconciled:
     url = fleet.stores()[name]
     done = Reconciled()
     begun = time.monotonic()
-    target, headers = fleet.gateway.server.http, ["--protocol", "http/protobuf"]
+    target, headers = fleet.gateway.server.http, {}
     if name == "VictoriaLogs":  # straight to it: the other store has the event
         target = fleet.victorialogs.server.otlp
-        headers += ["--header", "VL-Stream-Fields=service.name,axon.audit.trail"]
+        headers = {"VL-Stream-Fields": "service.name,axon.audit.trail"}
+    endpoint = Endpoint.resolve(target, "http/protobuf", headers)
     for one in fleet.applications:
         lacks = _missing(one.archive, url)
         done.missing += lacks
         if lacks:
-            place = ["--store", url, "--endpoint", target, *headers]
-            done.sent += json.loads(_command("replay", one.archive, *place, "--json"))["sent"]
+            with closing(open_store(url)) as store:
+                done.sent += replay(one.archive, endpoint, _SOURCE, store=store).sent
     _drain(fleet)
     done.missing_after = sum(_missing(one.archive, url) for one in fleet.applications)
     held = fleet.held()[name]
@@ -372,23 +375,11 @@ def _reconcile(fleet: Fleet, name: str) -> Reconciled:
 
 def _missing(archive: Path, url: str) -> int:
     """How many events of the archive the store lacks."""
-    store = open_store(url)
-    try:
+    with closing(open_store(url)) as store:
         report = verify_store(archive, store)
-    finally:
-        store.close()
     if any(finding.kind != "removed" for finding in report.findings):
         raise RuntimeError(f"{archive}: {report.findings}")
     return newest_of(archive)[0] - report.events
-
-
-def _command(*arguments: object) -> str:
-    """What ``axon-audit`` prints; it must succeed."""
-    command = [sys.executable, "-m", "axon_audit_otel", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done.stdout
 
 
 def _check(fleet: Fleet, found: Found) -> None:

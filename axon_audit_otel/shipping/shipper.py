@@ -28,8 +28,9 @@ from .sources import EVENTS, ArchiveFeed, Item, MemoryFeed
 __all__ = ["Shipper"]
 
 _POLL_S = 0.25  # how often is looked for new events
-# After a batch that is not full, so that the next one is fuller: a request costs more than an event,
-# and a collector with a queue on disk waits for the disk at each. Events in memory may be pushed out.
+# After a batch that is not full, so that the next one is fuller: a request costs more than an
+# event, and a collector with a queue on disk waits for the disk at each. Where events are only in
+# memory, newer ones may push them out meanwhile.
 _PAUSE_S = 0.5
 _MEMORY_PAUSE_S = 0.05
 _STATEMENTS = 1000  # that wait at most: a newer one says what the older did

@@ -19,7 +19,7 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 from benchmarks.report import facts, footer, markdown
 
 from .plan import MILLION, Plan, checked, costs, plan
-from .rehearsal import STAGES, Found, Options, rehearse
+from .rehearsal import STAGES, Found, Options, Rehearsal
 
 QUICK = Options(processes=6, agents=2, rate=120, tenth=0, seconds=8, down=3, around=3)
 
@@ -29,7 +29,9 @@ def tables(found: Found, by: Plan) -> str:
     one = costs(found)
     parts = [
         f"{found.recorded:,} events of {found.calls:,} calls and {found.starts} starts\n",
-        markdown([("stage", *(f"us, {m.rate:,.0f}/s" for m in found.measured), "MB"), *_cpu(found)]),
+        markdown(
+            [("stage", *(f"us, {m.rate:,.0f}/s" for m in found.measured), "MB"), *_cpu(found)]
+        ),
         markdown([("bytes an event", ""), *_bytes(found)]),
         markdown([_KILL, *_kills(found)]),
         markdown([_STORE, *_stores(found)]),
@@ -103,12 +105,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write what was measured")
     given = vars(parser.parse_args())
     base = QUICK if given["quick"] else Options()
-    options = Options(**{f.name: _or(given[f.name], getattr(base, f.name)) for f in fields(Options)})
+    options = Options(
+        **{f.name: _or(given[f.name], getattr(base, f.name)) for f in fields(Options)}
+    )
     given["rate"] = given["plan_rate"] or MILLION
     by = Plan(**{f.name: _or(given[f.name], f.default) for f in fields(Plan)})
     known = footer(facts(1))
     with tempfile.TemporaryDirectory(prefix="axon-audit-fleet-") as place:
-        found = rehearse(Path(place), options, lambda words: print(words, file=sys.stderr))
+        tell = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731
+        with Rehearsal(Path(place), options, tell) as rehearsal:
+            found = rehearsal.run()
     if given["json"]:
         given["json"].write_text(json.dumps(asdict(found), indent=1))
     print(tables(found, by))

@@ -71,7 +71,7 @@ def run(number: int, directory: Path, endpoint: str, control: Path) -> None:
 
 
 async def _work(number: int, archive: Path, endpoint: str, control: Board, board: Board) -> None:
-    random = Random(number * 1000 + int(board[3]))  # noqa: S311
+    random = Random(number * 1000 + int(board[3]))
     spent = board[1], board[2]  # before it was killed
     with AuditLogger(auto_export_path=archive, ship_to=endpoint) as audit:
         users = _calls(audit, random, board)

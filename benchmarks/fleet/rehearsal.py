@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -19,7 +20,7 @@ from axon_audit_otel.shipping.stores.address import open_store
 
 from .topology import Fleet, Part, disk, newest_of
 
-__all__ = ["Found", "Kill", "Measured", "Options", "Reconciled", "rehearse"]
+__all__ = ["Found", "Kill", "Measured", "Options", "Reconciled", "Rehearsal"]
 
 #: Bytes in the queues, bytes of files that they take, and calls that have returned until then.
 Waiting = tuple[int, int, int]
@@ -155,25 +156,40 @@ class Found:
     said: dict[str, int] = field(default_factory=dict)
 
 
-def rehearse(
-    place: Path, options: Options, tell: Callable[[str], None] = lambda words: None
-) -> Found:
-    """Run a fleet in *place*, which is empty, and kill each of its parts.
+class Rehearsal:
+    """A fleet, and all that is done with it. Its servers run until the end of ``with``.
 
     Args:
-        place: A directory.
+        place: A directory, which is empty.
         options: What it is made of.
         tell: Takes a line for each thing that is done.
+
+    Attributes:
+        fleet: What runs.
     """
-    found = Found()
-    fleet = Fleet(place, options.processes, options.agents, options.rate)
-    try:
-        tell(f"{options.processes} applications, {options.agents} agents: all run")
+
+    def __init__(
+        self, place: Path, options: Options, tell: Callable[[str], None] = lambda words: None
+    ) -> None:
+        self._options = options
+        self._tell = tell
+        self.fleet = Fleet(place, options.processes, options.agents, options.rate)
+
+    def __enter__(self) -> Rehearsal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.fleet.close()
+
+    def run(self) -> Found:
+        """Measure, kill each part, let the applications end, and reconcile."""
+        fleet, found = self.fleet, Found()
+        self._tell(f"{len(fleet.applications)} applications, {len(fleet.agents)} agents: all run")
         _drain(fleet)  # the start of each process is an event too
-        _measure(fleet, options, found, tell)
-        for what, kill in _kills(fleet, options).items():
-            found.kills.append(_killed(fleet, options, what, kill))
-            tell(f"killed: {found.kills[-1]}")
+        _measure(fleet, self._options, found, self._tell)
+        for what, kill in _kills(fleet, self._options).items():
+            found.kills.append(_killed(fleet, self._options, what, kill))
+            self._tell(f"killed: {found.kills[-1]}")
         fleet.stop()
         _drain(fleet)
         found.calls, found.recorded = fleet.calls, fleet.recorded()
@@ -181,15 +197,16 @@ def rehearse(
         _disk(fleet, found)
         for name in fleet.stores():
             found.reconciled[name] = _reconcile(fleet, name)
-            tell(f"{name}: {found.reconciled[name]}")
+            self._tell(f"{name}: {found.reconciled[name]}")
         _check(fleet, found)
         for one in fleet.applications:
             for line in one.log.read_text().splitlines():
-                words = line.partition("; further failures")[0][:300]
+                words = _PORT.sub(":PORT", line.partition("; further failures")[0][:300])
                 found.said[words] = found.said.get(words, 0) + 1
-    finally:
-        fleet.close()
-    return found
+        return found
+
+
+_PORT = re.compile(r":\d{4,5}\b")
 
 
 # --- the load -------------------------------------------------------------------------------------

@@ -200,9 +200,7 @@ class Fleet:
         self.agents = [
             self._add(
                 f"agent{number}",
-                Collector(
-                    program, self.place / f"agent{number}", "agent.yaml", environment=where
-                ),
+                Collector(program, self.place / f"agent{number}", "agent.yaml", environment=where),
             )
             for number in range(agents)
         ]
@@ -295,7 +293,7 @@ class Fleet:
         )
         self.victorialogs.server.flush()
         count = 'count_uniq("log.record.uid") events, count() records'
-        (raw,) = self.victorialogs.server.query(f'{_EVENTS} | stats {count}')
+        (raw,) = self.victorialogs.server.query(f"{_EVENTS} | stats {count}")
         (once,) = self.victorialogs.server.query(f'{ONCE} | stats count("log.record.uid") seen')
         return {
             "ClickHouse": {**view, **stored},

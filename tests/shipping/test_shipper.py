@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from ipaddress import IPv4Address
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -120,7 +121,7 @@ async def test_a_trickle_is_sent_in_few_requests(
     while len(came) < 5:
         await _log(audit, 1)
         await asyncio.sleep(0.02)
-    assert min(later - one for one, later in zip(came[:4], came[1:5])) > 0.49
+    assert min(later - one for one, later in pairwise(came[:5])) > 0.49
     audit.close()
     assert http.numbers == list(range(1, audit.total_events_logged + 1))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from . import health, overview, rules, security
+from . import clickhouse_events, health, overview, rules, security
 
 HERE = Path(__file__).resolve().parent
 
@@ -16,6 +16,7 @@ def generated() -> dict[str, str]:
         "memory-overview.json": overview.build(),
         "audit-trail-health.json": health.build(),
         "security-compliance.json": security.build(),
+        "clickhouse/audit-trail.json": clickhouse_events.build(),
         **{f"rules/{name}": content for name, content in rules.files().items()},
     }
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import importlib.util
 import itertools
 import json
 import os
@@ -144,6 +145,29 @@ class ClickHouse:
         for statement in statements(sql):
             self.send(statement)
 
+    def insert_otlp(self, file: Path) -> int:
+        """Insert the records in a file of OTLP JSON lines, as the collector's exporter does, but
+        without a collector; returns their number."""
+        from collector import log_records
+
+        rows = []
+        for record in log_records([file]):
+            said = {name: _attribute(value) for name, value in record["attributes"].items()}
+            resource = {name: _attribute(value) for name, value in record["resource"].items()}
+            rows.append(
+                {
+                    "Timestamp": int(record["timeUnixNano"]) / 1e9,
+                    "Body": record["body"]["stringValue"],
+                    "EventName": record.get("eventName", ""),
+                    "ServiceName": resource.get("service.name", ""),
+                    "LogAttributes": said,
+                    "ResourceAttributes": resource,
+                }
+            )
+        data = "\n".join(map(json.dumps, rows)).encode()
+        self.send("INSERT INTO audit_records FORMAT JSONEachRow", data)
+        return len(rows)
+
     def prepare(self, *files: str) -> None:
         """Make the database with our tables and views, by the documented command.
 
@@ -172,6 +196,11 @@ class ClickHouse:
         self._process.wait()
 
 
+def _attribute(value: Any) -> str:
+    """A value as the exporter writes it: lists are JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def statements(sql: str) -> list[str]:
     """The statements of a file, without comments that stand on lines of their own."""
     lines = [line for line in sql.split("\n") if not line.lstrip().startswith("--")]
@@ -180,8 +209,6 @@ def statements(sql: str) -> list[str]:
 
 
 def _need_chdb() -> None:
-    import importlib.util
-
     if importlib.util.find_spec("chdb") is None:
         import pytest
 
@@ -218,9 +245,7 @@ class _Engine:
     """chdb with its data: one statement at a time."""
 
     def __init__(self, data: Path) -> None:
-        from chdb.session import Session
-
-        self._session = Session(str(data))
+        self._session: Any = importlib.import_module("chdb.session").Session(str(data))
         self._lock = threading.Lock()
 
     @contextlib.contextmanager

@@ -4,8 +4,8 @@
 --        rule of age asks it, for each event, when parts are merged. A hold covers the events of a trail ('': every
 --        trail) and of a person, who acted or whose data it was ('': everybody), from one time to another.
 -- Needs: schema.sql. Say your number of days below. If the user default has a password, or may not connect from
---        the server itself: USER and PASSWORD of one who may read audit_holds, after TABLE. Until ClickHouse can
---        read the holds, nothing is deleted.
+--        the server itself: USER and PASSWORD of one who may read audit_holds, after TABLE. Until ClickHouse has
+--        read the holds, nothing is deleted, and nothing inserted: records wait in the collector's queue.
 -- Loses: what is older than that, within hours. A hold is in force when SYSTEM RELOAD DICTIONARY has returned:
 --        INSERT INTO audit_holds (name, reason, user_id) VALUES ('case-17', 'Case 17', 'alice');
 --        SYSTEM RELOAD DICTIONARY audit_holds_ranges;

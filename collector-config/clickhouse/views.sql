@@ -10,7 +10,7 @@ SELECT event_id, timestamp, operation, status, user_id, session_id, entry_ids, s
     JSONExtractString(body, 'error_message') AS error_message, duration_ms, deleted,
     JSONExtractRaw(body, 'metadata') AS metadata, JSONExtract(body, 'derived_from', 'Array(String)') AS derived_from,
     trace_id, span_id, trail, stream, sequence, JSONExtractString(body, 'previous_hash') AS previous_hash,
-    lower(hex(hash)) AS hash, claimed_hash, contradicts, masked, service, resource, body
+    lower(hex(SHA256(concat(char(0), body)))) AS hash, claimed_hash, contradicts, masked, service, resource, body
 FROM audit_events_stored FINAL;
 
 CREATE OR REPLACE VIEW audit_checkpoints AS
@@ -32,37 +32,46 @@ GROUP BY user_id, day, trail, system, agent_id, operation, status;
 -- How much of each trail is here.
 CREATE OR REPLACE VIEW audit_trails AS
 SELECT trail, stream, count() AS events, min(sequence) AS first_sequence, max(sequence) AS last_sequence,
-    last_sequence - first_sequence + 1 - uniqExact(sequence) AS missing_between, min(timestamp) AS first,
+    toUInt64(last_sequence - first_sequence + 1 - uniqExact(sequence)) AS missing_between, min(timestamp) AS first,
     max(timestamp) AS last, countIf(masked > 0) AS masked_events
 FROM (SELECT trail, stream, sequence, timestamp, masked FROM audit_events)
 GROUP BY trail, stream;
 
--- Every event's place: is its hash that of its body, and does it name the hash of the event before?
--- finding is '' for an event that fits. What is missing is in audit_gaps.
-CREATE OR REPLACE VIEW audit_chain AS
-SELECT trail, stream, sequence, timestamp, user_id, lower(hex(raw)) AS hash,
+-- Of the events of some time (Unix time in milliseconds), each one's place: is its hash that of its body, and does it name the hash of the event before?
+-- finding is '' for an event that fits. What is missing is in audit_gaps. (Of an event that was altered here, half of
+-- its hash is known: the event after it is held against that.)
+CREATE OR REPLACE VIEW audit_chain_between AS
+SELECT trail, stream, sequence, timestamp, user_id, lower(hex(own)) AS hash,
     multiIf(
-        own != raw, 'altered here',
+        is_altered, 'altered here',
         is_claimed, 'altered before it came',
         sequence = 0, 'has no number',
-        before = sequence, if(raw_before = raw, '', 'another event has its number'),
-        before < sequence - 1 OR previous = known_before, '',
-        second_before = sequence - 1 AND previous = second_known_before, '',
+        before = sequence, if(own_before = own, '', 'another event has its number'),
+        before < sequence - 1 OR (known_before = previous OR known_before = half), '',
+        second_before = sequence - 1 AND (second_known_before = previous OR second_known_before = half), '',
         'does not continue the event before')::LowCardinality(String) AS finding
 FROM (
-    SELECT trail, stream, sequence, timestamp, user_id, raw, is_claimed, own, previous,
-        lagInFrame(sequence) OVER place AS before, lagInFrame(raw) OVER place AS raw_before,
+    SELECT trail, stream, sequence, timestamp, user_id, is_altered, is_claimed, own, previous, half,
+        lagInFrame(sequence) OVER place AS before, lagInFrame(own) OVER place AS own_before,
         lagInFrame(known) OVER place AS known_before,
         lagInFrame(sequence, 2) OVER place AS second_before, lagInFrame(known, 2) OVER place AS second_known_before
     FROM (
-        SELECT trail, stream, sequence, timestamp, user_id, hash AS raw, claimed_hash != '' AS is_claimed,
-            SHA256(concat(char(0), body)) AS own,
+        SELECT trail, stream, sequence, timestamp, user_id, claimed_hash != '' AS is_claimed,
+            SHA256(concat(char(0), body)) AS own, toFixedString(substring(own, 1, 16), 16) != digest AS is_altered,
             if(endsWith(body, '"}') AND substring(body, -84, 18) = ',"previous_hash":"', substring(body, -66, 64),
                 JSONExtractString(body, 'previous_hash')) AS text,
             toFixedString(if(length(text) = 64, unhex(text), ''), 32) AS previous,
-            if(length(claimed_hash) = 64, toFixedString(unhex(claimed_hash), 32), hash) AS known
-        FROM audit_events_stored)
-    WINDOW place AS (PARTITION BY stream ORDER BY sequence, raw ROWS BETWEEN 2 PRECEDING AND CURRENT ROW));
+            toFixedString(substring(previous, 1, 16), 32) AS half,
+            multiIf(is_altered, toFixedString(digest, 32), length(claimed_hash) = 64,
+                toFixedString(unhex(claimed_hash), 32), own) AS known
+        FROM audit_events_stored
+        WHERE timestamp BETWEEN fromUnixTimestamp64Milli({from_ms:Int64}) AND fromUnixTimestamp64Milli({to_ms:Int64}))
+    WINDOW place AS (PARTITION BY stream ORDER BY sequence, own ROWS BETWEEN 2 PRECEDING AND CURRENT ROW));
+
+-- The same of all events.
+CREATE OR REPLACE VIEW audit_chain AS
+SELECT trail, stream, sequence, timestamp, user_id, hash, finding
+FROM audit_chain_between(from_ms = -1, to_ms = 4300000000000);
 
 -- The numbers that no event here has, up to the newest event or checkpoint. told: the trail itself says that it lost them.
 CREATE OR REPLACE VIEW audit_gaps AS
@@ -71,10 +80,10 @@ WITH told AS (
     FROM audit_events_stored
     WHERE operation = 'AUDIT' AND JSONExtractString(body, 'metadata', 'record') = 'gap'
     GROUP BY stream)
-SELECT trail, stream, first, last, last - first + 1 AS events, until,
+SELECT trail, stream, first, last, toUInt64(last - first + 1) AS events, until,
     arrayExists(one -> one.1 <= first AND last <= one.2, ranges) AS told
 FROM (
-    SELECT trail, stream, before + 1 AS first, sequence - 1 AS last, timestamp AS until
+    SELECT trail, stream, toUInt64(before + 1) AS first, toUInt64(sequence - 1) AS last, timestamp AS until
     FROM (
         SELECT trail, stream, sequence, timestamp,
             lagInFrame(sequence) OVER (PARTITION BY stream ORDER BY sequence ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS before
@@ -82,7 +91,7 @@ FROM (
         WHERE sequence > 0)
     WHERE sequence > before + 1
     UNION ALL
-    SELECT trail, stream, newest + 1 AS first, known AS last, at AS until
+    SELECT trail, stream, toUInt64(newest + 1) AS first, known AS last, at AS until
     FROM (
         SELECT any(c.trail) AS trail, stream, max(c.events) AS known, argMin(c.time, -c.events) AS at
         FROM audit_checkpoints_stored AS c
@@ -98,7 +107,7 @@ SELECT c.trail AS trail, c.stream AS stream, c.events AS sequence, c.time AS tim
         has(here.hashes, c.head), '', 'it is another event') AS finding
 FROM audit_checkpoints AS c
 LEFT JOIN (
-    SELECT stream, sequence, groupUniqArray(lower(hex(hash))) AS hashes
+    SELECT stream, sequence, groupUniqArray(lower(hex(SHA256(concat(char(0), body))))) AS hashes
     FROM audit_events_stored
     WHERE (stream, sequence) IN (SELECT stream, events FROM audit_checkpoints_stored)
     GROUP BY stream, sequence) AS here ON here.stream = c.stream AND here.sequence = c.events;

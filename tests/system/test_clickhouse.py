@@ -12,7 +12,7 @@ from typing import Any
 
 import hostile_events
 import pytest
-from clickhouse_server import ClickHouse
+from clickhouse_server import ClickHouse, ClickHouseError
 from collector import Collector, binary, wait
 from conftest import Cli, Make
 from opentelemetry._logs import LogRecord
@@ -400,6 +400,20 @@ class TestRetention:
         insert(aged, f"{trail}-other", gone)
         expire(aged)
         assert (bodies(aged, trail), bodies(aged, f"{trail}-other")) == ([kept], [])
+
+    async def test_holds_that_cannot_be_read(self, store: ClickHouse, trail: str) -> None:
+        """ClickHouse then refuses, and says why: records wait in the collector's queue."""
+        store.database = "unread"
+        try:
+            store.prepare("retention.sql")
+            store.send("DROP VIEW audit_holds_in_force", check_table_dependencies=0)
+            with pytest.raises(ClickHouseError, match="audit_holds_in_force"):
+                store.send("SYSTEM RELOAD DICTIONARY audit_holds_ranges")
+            with pytest.raises(ClickHouseError, match="audit_holds_in_force"):
+                insert(store, trail, old("dora", 1))
+        finally:
+            store.send("DROP DATABASE IF EXISTS unread SYNC", database="default")
+            store.database = "otel"
 
 
 def by_body(rows: list[Row]) -> list[Row]:

@@ -144,6 +144,7 @@ def replay(
         for number, words in (
             (0 if store else done.before, "acknowledged before (--all sends them again)"),
             (done.before if store else 0, "in the store already"),
+            (done.too_old, "older than the store keeps"),
             (done.left, "left to the running application, which sends them"),
             (done.again, "of these had not been taken before"),
             (done.rejected, "refused by the collector for good"),

@@ -20,7 +20,7 @@ from ..otlp.client import Endpoint, load
 from .acknowledgements import confirmed, ships_itself
 from .delivery import USUAL, Delivery, Limits, Outcome, Sender
 from .sources import ArchiveFeed, Feed, Item
-from .store_check import Span, WriterCheck
+from .store_check import Span, WriterCheck, time_of
 from .store_feed import StoreFeed
 from .stores.store import Store
 
@@ -38,6 +38,7 @@ class Replayed(msgspec.Struct, kw_only=True):
         rejected: Events that it refused for good.
         too_large: Events that were not sent, since their record is larger than is allowed.
         again: Events among those sent that had been refused, or were too large, before.
+        too_old: Events that the store lacks, and would not keep.
         left: Events that the store lacks and a running process sends.
         unreadable: Lines of the archive that are no event.
         deleted: Events that retention had deleted before they were sent.
@@ -51,6 +52,7 @@ class Replayed(msgspec.Struct, kw_only=True):
     rejected: int = 0
     too_large: int = 0
     again: int = 0
+    too_old: int = 0
     left: int = 0
     unreadable: int = 0
     deleted: int = 0
@@ -208,13 +210,20 @@ class _Replay:
             setattr(self._result, reason, lost)
 
     def _seen(self, spans: Iterator[Span]) -> Iterator[Span]:
-        """*spans*, with what the store has already as progress."""
+        """*spans* of what is to be sent; the rest of them is progress."""
+        assert self.store is not None
+        keeps = self.store.keeps()
+        since = 0.0 if keeps is None else time.time() - keeps
         for span in spans:
             had = span.last - span.first + 1 - len(span.missing)
             self._result.before += had
             self._done += had
+            wanted = {n: line for n, line in span.missing.items() if time_of(line) >= since}
+            too_old = len(span.missing) - len(wanted)
+            self._result.too_old += too_old
+            self._done += too_old
             self._progress(self._done, self._total)
-            yield span
+            yield span._replace(missing=wanted)
 
     def _deliver(self, writer: str, feed: Feed, pool: ThreadPoolExecutor) -> None:
         delivery = Delivery(feed)

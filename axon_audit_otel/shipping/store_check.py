@@ -8,22 +8,28 @@ one span, however many events there are.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from datetime import datetime
 from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from ..archive.cursor import Cursor
 from ..archive.directory import EventFile, WriterFiles
 from ..archive.format import position_of
 from ..archive.missing import Missing
 from ..archive.origin import Source
+from ..core.files import DECODE_ERRORS
 from ..core.merkle import leaf_hash
+from ..core.time import to_microseconds
 from .stores.store import BLOCK, Place, Store
 
-__all__ = ["Differences", "Span", "WriterCheck"]
+__all__ = ["Differences", "Span", "WriterCheck", "time_of"]
 
 _SPAN = 16 * BLOCK  # events that are compared at once,
 _BYTES = 32 << 20  # or so many bytes of them
@@ -235,3 +241,17 @@ class WriterCheck:
 def _id_of(line: bytes) -> str:
     """The id of the event in *line*, which is canonical."""
     return line[len(b'{"event_id":"') :].partition(b'"')[0].decode("utf-8", "replace")
+
+
+class _Time(msgspec.Struct):
+    timestamp: datetime
+
+
+_time_in = msgspec.json.Decoder(_Time).decode
+
+
+def time_of(line: bytes) -> float:
+    """When the event in *line* was recorded: Unix time; now where it cannot be read."""
+    with suppress(*DECODE_ERRORS):
+        return to_microseconds(_time_in(line).timestamp) / 1e6
+    return time.time()

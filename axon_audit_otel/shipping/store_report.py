@@ -9,22 +9,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from ..archive.checkpoints import VerifyingKey
 from ..archive.directory import newest_number, unlisted_in, writers_in
 from ..archive.origin import Source, source_of
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors
-from ..core.files import DECODE_ERRORS
 from ..core.merkle import leaf_hash
-from ..core.time import to_microseconds
 from ..events.localtime import local
 from ..otlp.encoding import encode, record_of
 from ..verification.findings import Findings
 from ..verification.report import numbers
 from .acknowledgements import confirmed
 from .received import ArrivalReport, prove_archive
-from .store_check import Span, WriterCheck
+from .store_check import Span, WriterCheck, time_of
 from .stores.store import Store, StoredStream
 from .stream_check import StreamReport
 from .unsent import SetAside, Unsent
@@ -210,7 +206,7 @@ class _Missing:
     def add(self, span: Span) -> None:
         """What is missing of a span, in order."""
         for number, line in span.missing.items():
-            recorded = _time_of(line)
+            recorded = time_of(line)
             why = "" if number <= self._acknowledged else "not acknowledged yet"
             if recorded < self._kept_since:
                 self._too_old += 1
@@ -260,17 +256,3 @@ class _Missing:
 
 
 _GROWS = 4  # a record is at most so many times as long as its event
-
-
-class _Time(msgspec.Struct):
-    timestamp: datetime
-
-
-_time_in = msgspec.json.Decoder(_Time).decode
-
-
-def _time_of(line: bytes) -> float:
-    """When the event in *line* was recorded: Unix time; now where it cannot be read."""
-    with suppress(*DECODE_ERRORS):
-        return to_microseconds(_time_in(line).timestamp) / 1e6
-    return time.time()

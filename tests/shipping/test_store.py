@@ -275,6 +275,8 @@ async def test_what_the_store_no_longer_keeps(
     (told,) = asked.compare()["told"]
     assert told.startswith("default: 30 events from before ")
     assert told.endswith("are no longer in the store, which keeps none that old")
+    done = asked.mend()
+    assert (done["sent"], done["too_old"], done["before"]) == (0, 30, 10)
     report = asked.compare("--store-keeps", "30d", code=1)
     assert report["findings"][0]["explanation"] == "events 1 to 30 did not arrive"
 

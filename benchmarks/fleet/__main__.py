@@ -8,17 +8,16 @@ The machine runs everything: CPU times count, and seconds only say what such a m
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped,unused-ignore]
+import msgspec
 
 from benchmarks.report import facts, footer, markdown
 
-from .plan import MILLION, Plan, checked, costs, plan
+from .plan import MILLION, Plan, checked, costs, cpu_of, plan
 from .rehearsal import STAGES, Found, Options, Rehearsal
 
 QUICK = Options(processes=6, agents=2, rate=120, tenth=0, seconds=8, down=3, around=3)
@@ -30,7 +29,10 @@ def tables(found: Found, by: Plan) -> str:
     parts = [
         f"{found.recorded:,} events of {found.calls:,} calls and {found.starts} starts\n",
         markdown(
-            [("stage", *(f"us, {m.rate:,.0f}/s" for m in found.measured), "MB"), *_cpu(found)]
+            [
+                ("stage", *(f"us, {m.rate:,.0f}/s" for m in found.measured), _IDLE, "MB"),
+                *_cpu(found),
+            ]
         ),
         markdown([("bytes an event", ""), *_bytes(found)]),
         markdown([_KILL, *_kills(found)]),
@@ -44,15 +46,17 @@ def tables(found: Found, by: Plan) -> str:
         sums = ("all", *(f"{sum(row[place] for row in check):.2f}" for place in (1, 2)))
         parts.append(markdown([heads, *rows, sums]))
     parts += [f"{count} x {words}" for words, count in found.said.items()]
+    parts.append(f"{found.options}\n{found.machine}")
     return "\n\n".join(parts)
 
 
 def _cpu(found: Found) -> list[tuple[str, ...]]:
     rows = []
     for name in STAGES:
-        spent = [f"{1e6 * one.cpu[name] / one.events:,.0f}" for one in found.measured]
+        spent = [f"{cpu_of(one, found)[name]:,.0f}" for one in found.measured]
         memory = found.measured[-1].memory.get(name)
-        rows.append((name, *spent, f"{memory / 1e6:,.0f}" if memory else ""))
+        idle = f"{1000 * found.idle[name]:.0f}"
+        rows.append((name, *spent, idle, f"{memory / 1e6:,.0f}" if memory else ""))
     return rows
 
 
@@ -65,6 +69,7 @@ def _bytes(found: Found) -> list[tuple[str, ...]]:
     return [(name, f"{size:,.0f}") for name, size in rows]
 
 
+_IDLE = "idle, ms/s"
 _KILL = ("killed", "events", "waited", "drained, s", "store", "missing", "copies")
 _STORE = ("store", "missing", "sent", "missing then", "seen twice", "copies in it", "s")
 
@@ -98,11 +103,13 @@ def main() -> None:
         options = parser.add_argument_group(group)
         for field in fields(of):
             default = getattr(QUICK, field.name) if of is Options else field.default
-            kind = type(field.default)
+            kind = int if field.type == "int" else float
             name = "--plan-rate" if (of, field.name) == (Plan, "rate") else f"--{field.name}"
             shown = f"{field.default:g}" + (f", quick: {default:g}" if of is Options else "")
             options.add_argument(name, type=kind, metavar="N", help=f"default: {shown}")
     parser.add_argument("--json", type=Path, help="write what was measured")
+    words = "do not measure: plan from what --json wrote"
+    parser.add_argument("--from", type=Path, dest="measured", metavar="JSON", help=words)
     given = vars(parser.parse_args())
     base = QUICK if given["quick"] else Options()
     options = Options(
@@ -110,19 +117,27 @@ def main() -> None:
     )
     given["rate"] = given["plan_rate"] or MILLION
     by = Plan(**{f.name: _or(given[f.name], f.default) for f in fields(Plan)})
-    known = footer(facts(1))
-    with tempfile.TemporaryDirectory(prefix="axon-audit-fleet-") as place:
-        tell = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731
-        with Rehearsal(Path(place), options, tell) as rehearsal:
-            found = rehearsal.run()
+    if given["measured"]:
+        found = msgspec.json.decode(given["measured"].read_bytes(), type=Found)
+    else:
+        found = _rehearsed(options)
     if given["json"]:
-        given["json"].write_text(json.dumps(asdict(found), indent=1))
+        given["json"].write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     print(tables(found, by))
-    print(f"\n{options}\n{known}; load at the end {psutil.getloadavg()[0]:.1f}")
     mended = all(not (of.missing_after or of.seen_twice) for of in found.reconciled.values())
     for words in found.unverified:
         print(f"not verified: {words}", file=sys.stderr)
     sys.exit(0 if mended and not found.unverified else 1)
+
+
+def _rehearsed(options: Options) -> Found:
+    known = facts(1)
+    with tempfile.TemporaryDirectory(prefix="axon-audit-fleet-") as place:
+        tell = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731
+        with Rehearsal(Path(place), options, tell) as rehearsal:
+            found = rehearsal.run()
+    found.machine = footer(known)
+    return found
 
 
 def _or(given: object, default: object) -> object:

@@ -62,6 +62,7 @@ def run(number: int, directory: Path, endpoint: str, control: Path) -> None:
     """
     log = os.open(directory / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 2)
+    os.nice(5)  # fifty of them leave the servers their share of a small machine
     logging.getLogger("axon").setLevel(logging.WARNING)  # one JSON line a call, else
     logging.basicConfig(stream=sys.stderr)
     # calls that returned; CPU seconds of the process, of its shipping; starts

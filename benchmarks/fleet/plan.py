@@ -7,7 +7,7 @@ from math import ceil
 
 from .rehearsal import STAGES, Found, Kill, Measured
 
-__all__ = ["MILLION", "Costs", "Plan", "checked", "costs", "plan"]
+__all__ = ["MILLION", "Costs", "Plan", "checked", "costs", "cpu_of", "plan"]
 
 MILLION = 1_000_000 / 60  # events a second: a million a minute
 _DAY = 86_400
@@ -66,7 +66,7 @@ def costs(found: Found) -> Costs:
     most = found.measured[-1]
     by_kill = {kill.what: kill for kill in found.kills}
     return Costs(
-        cpu=_cpu(most, found),
+        cpu=cpu_of(most, found),
         wire={name: size / most.events for name, size in most.wire.items()},
         queue={
             "agent": _waited(by_kill["gateway"]),
@@ -76,9 +76,10 @@ def costs(found: Found) -> Costs:
     )
 
 
-def _cpu(measured: Measured, found: Found) -> dict[str, float]:
+def cpu_of(measured: Measured, found: Found) -> dict[str, float]:
+    """Microseconds of CPU of an event by stage, above what the stage takes without load."""
     return {
-        name: 1e6 * (measured.cpu[name] - found.idle[name] * measured.seconds) / measured.events
+        name: 1e6 * (measured.cpu[name] - found.idle[name] * measured.whole) / measured.events
         for name in STAGES
     }
 
@@ -95,12 +96,11 @@ def checked(found: Found) -> list[tuple[str, float, float]]:
     if len(found.measured) < 2:
         return []
     low, high = found.measured
-    expected = _cpu(low, found)
+    expected, took = cpu_of(low, found), cpu_of(high, found)
     return [
         (
             name,
-            found.idle[name] + expected[name] * high.rate / 1e6,
-            high.cpu[name] / high.seconds,
+            *(found.idle[name] + each[name] * high.rate / 1e6 for each in (expected, took)),
         )
         for name in STAGES
     ]

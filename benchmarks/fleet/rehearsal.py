@@ -25,6 +25,7 @@ __all__ = ["Found", "Kill", "Measured", "Options", "Reconciled", "Rehearsal"]
 #: Bytes in the queues, bytes of files that they take, and calls that have returned until then.
 Waiting = tuple[int, int, int]
 
+_WARM = 5  # calls of each application before anything is measured
 _SOURCE = {"service.name": "replay"}
 
 STAGES = ("application", "its shipping", "agents", "gateway", "ClickHouse", "VictoriaLogs")
@@ -60,7 +61,8 @@ class Measured:
     Attributes:
         events: Calls that returned.
         seconds: How long they took.
-        drained: Seconds until all of them were in both stores.
+        drained: Seconds until all of them were in both stores, from then.
+        whole: Seconds from the first event until then.
         cpu: CPU seconds by stage, until they were there.
         wire: Bytes that arrived, by who received them.
         memory: Bytes of the largest process, by stage, after it.
@@ -70,6 +72,7 @@ class Measured:
     events: int
     seconds: float
     drained: float
+    whole: float
     cpu: dict[str, float]
     wire: dict[str, int]
     memory: dict[str, int]
@@ -142,6 +145,8 @@ class Found:
         reconciled: By store.
         disk: Bytes on disk: ``archives``, ``audit.jsonl``, and the stores.
         said: What applications said on stderr, with how often.
+        options: What the rehearsal was made of.
+        machine: What it ran on, and the load.
     """
 
     calls: int = 0
@@ -154,6 +159,8 @@ class Found:
     reconciled: dict[str, Reconciled] = field(default_factory=dict)
     disk: dict[str, int] = field(default_factory=dict)
     said: dict[str, int] = field(default_factory=dict)
+    options: Options | None = None
+    machine: str = ""
 
 
 class Rehearsal:
@@ -183,7 +190,7 @@ class Rehearsal:
 
     def run(self) -> Found:
         """Measure, kill each part, let the applications end, and reconcile."""
-        fleet, found = self.fleet, Found()
+        fleet, found = self.fleet, Found(options=self._options)
         self._tell(f"{len(fleet.applications)} applications, {len(fleet.agents)} agents: all run")
         _drain(fleet)  # the start of each process is an event too
         _measure(fleet, self._options, found, self._tell)
@@ -213,9 +220,11 @@ _PORT = re.compile(r":\d{4,5}\b")
 
 
 def _measure(fleet: Fleet, options: Options, found: Found, tell: Callable[[str], None]) -> None:
-    fleet.run(options.around)  # what is imported at the first request is
+    fleet.run(options.around)
+    while min(one.calls for one in fleet.applications) < _WARM:
+        time.sleep(0.5)
     fleet.pause()
-    _drain(fleet)
+    _drain(fleet)  # what is imported at the first request is imported then
     before = _cpu(fleet)
     time.sleep(max(3.0, options.seconds / 6))
     after = _cpu(fleet)
@@ -223,7 +232,9 @@ def _measure(fleet: Fleet, options: Options, found: Found, tell: Callable[[str],
     found.idle = {name: spent / (after[0] - before[0]) for name, spent in found.idle.items()}
     for rate in filter(None, (options.rate, options.tenth)):
         fleet.rate(rate)
-        fleet.run(options.around)  # connections and batches are as they will be
+        fleet.run(options.around)  # connections are open then
+        fleet.pause()
+        _drain(fleet)
         found.measured.append(_steady(fleet, options.seconds))
         tell(f"load: {found.measured[-1]}")
     fleet.rate(options.rate)
@@ -232,14 +243,17 @@ def _measure(fleet: Fleet, options: Options, found: Found, tell: Callable[[str],
 def _steady(fleet: Fleet, seconds: float) -> Measured:
     begun, cpu = _cpu(fleet)
     calls, wire = fleet.calls, fleet.wire()
-    time.sleep(seconds)
-    events, there = fleet.calls - calls, fleet.wire()
-    ended, spent = _cpu(fleet)
+    fleet.run(seconds)
     fleet.pause()
+    events, ended = fleet.calls - calls, time.monotonic()
+    drained = _drain(fleet)
+    over, spent = _cpu(fleet)
+    there = fleet.wire()
     return Measured(
         events=events,
         seconds=ended - begun,
-        drained=_drain(fleet),
+        drained=drained,
+        whole=over - begun,
         cpu={name: spent[name] - cpu[name] for name in STAGES},
         wire={
             name: sum(size - wire[name].get(where, 0) for where, size in of.items())

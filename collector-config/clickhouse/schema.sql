@@ -67,7 +67,6 @@ CREATE TABLE IF NOT EXISTS audit_events_stored
     sequence UInt64 CODEC(Delta, ZSTD(1)),
     operation LowCardinality(String) CODEC(ZSTD(1)),
     status LowCardinality(String) CODEC(ZSTD(1)),
-    session_id String CODEC(ZSTD(3)),
     subject_id String CODEC(ZSTD(1)),
     subjects Array(String) CODEC(ZSTD(1)),
     agent_id String CODEC(ZSTD(1)),
@@ -85,6 +84,7 @@ CREATE TABLE IF NOT EXISTS audit_events_stored
     contradicts Array(LowCardinality(String)) CODEC(ZSTD(1)),
     claimed_hash String CODEC(ZSTD(1)),
     event_id String ALIAS JSONExtractString(body, 'event_id'),
+    session_id String ALIAS JSONExtractString(body, 'session_id'),
     trace_id String ALIAS JSONExtractString(body, 'trace_id'),
     span_id String ALIAS JSONExtractString(body, 'span_id'),
     entry_ids Array(String) ALIAS JSONExtract(body, 'entry_ids', 'Array(String)'),
@@ -92,7 +92,7 @@ CREATE TABLE IF NOT EXISTS audit_events_stored
     INDEX by_trace_id JSONExtractString(body, 'trace_id') TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_entry JSONExtract(body, 'entry_ids', 'Array(String)') TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_subject subjects TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX by_session session_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_session JSONExtractString(body, 'session_id') TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_operation operation TYPE set(32) GRANULARITY 1,
     INDEX by_status status TYPE set(8) GRANULARITY 1
 )
@@ -124,7 +124,6 @@ SELECT
     AuditEvent.sequence AS sequence,
     AuditEvent.operation AS operation,
     AuditEvent.status AS status,
-    ifNull(AuditEvent.session_id, '') AS session_id,
     ifNull(AuditEvent.subject_id, '') AS subject_id,
     AuditEvent.subjects AS subjects,
     ifNull(AuditEvent.agent_id, '') AS agent_id,

@@ -109,7 +109,8 @@ class ClickHouse:
         found = self._ask(
             "SELECT intDiv(number - 1, {block:Int64}) AS block, count() AS events,"
             " sum(copies) AS records, lower(hex(SHA256(arrayStringConcat("
-            "arrayMap(place -> place.2, arraySort(groupArray((number, known_as)))))))) AS fingerprint"
+            "arrayMap(place -> place.2, arraySort(groupArray((number, known_as))))))))"
+            " AS fingerprint"
             f" FROM (SELECT {of.number} AS number, {named} AS known_as, count() AS copies"
             f" FROM {self._from} WHERE {self._range(of)} GROUP BY number, known_as)"
             " GROUP BY block",

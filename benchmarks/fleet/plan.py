@@ -67,7 +67,10 @@ def costs(found: Found) -> Costs:
     by_kill = {kill.what: kill for kill in found.kills}
     return Costs(
         cpu=cpu_of(most, found),
-        wire={name: size / most.events for name, size in most.wire.items()},
+        # What came over a connection that has ended is not counted: the most is nearest to it.
+        wire={
+            name: max(one.wire[name] / one.events for one in found.measured) for name in most.wire
+        },
         queue={
             "agent": _waited(by_kill["gateway"]),
             "gateway": _waited(by_kill["VictoriaLogs"]),

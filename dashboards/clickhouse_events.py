@@ -330,6 +330,7 @@ def build() -> str:
             number += 1
             made = made.with_panel(panel.id(number))
     board = made.build()
+    shown: Any
     for shown in board.links or ():
         shown.placement = None  # on the page, not in a menu
     for variable in (board.templating and board.templating.list_val) or ():

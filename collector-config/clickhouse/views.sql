@@ -66,7 +66,8 @@ FROM (
                 toFixedString(unhex(claimed_hash), 32), own) AS known
         FROM audit_events_stored
         WHERE timestamp BETWEEN fromUnixTimestamp64Milli({from_ms:Int64}) AND fromUnixTimestamp64Milli({to_ms:Int64}))
-    WINDOW place AS (PARTITION BY stream ORDER BY sequence, own ROWS BETWEEN 2 PRECEDING AND CURRENT ROW));
+    -- known and previous sort nothing: else ClickHouse would sort bodies, and make these two of them afterwards.
+    WINDOW place AS (PARTITION BY stream ORDER BY sequence, own, known, previous ROWS BETWEEN 2 PRECEDING AND CURRENT ROW));
 
 -- The same of all events.
 CREATE OR REPLACE VIEW audit_chain AS

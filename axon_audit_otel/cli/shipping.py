@@ -140,28 +140,33 @@ def replay(
     if as_json:
         print_json({"endpoint": target.place, **msgspec.to_builtins(done)})
     else:
-        click.echo(f"{amount(done.sent, 'event')} sent to {plain(target.place)}")
-        for number, words in (
-            (0 if store else done.before, "acknowledged before (--all sends them again)"),
-            (done.before if store else 0, "in the store already"),
-            (done.too_old, "older than the store keeps"),
-            (done.left, "left to the running application, which sends them"),
-            (done.again, "of these had not been taken before"),
-            (done.rejected, "refused by the collector for good"),
-            (done.too_large, "not sent: too large (--event-bytes, --request-bytes)"),
-            (done.deleted, "deleted by retention before they were sent"),
-            (done.missing, "in files that are gone, cut off or cannot be read (axon-audit verify)"),
-        ):
-            if number:
-                click.echo(f"{amount(number, 'event')} {words}", err=True)
-        if done.unreadable:
-            click.echo(f"{amount(done.unreadable, 'line')} of the archive: no event", err=True)
-        for writer in done.unremembered:
-            click.echo(f"{plain(writer)}: acknowledgements could not be remembered", err=True)
+        _print_replayed(done, target.place, store is not None)
     if done.why:
         click.echo(f"Error: not everything was sent: {plain(done.why)}", err=True)
     lacks = done.rejected or done.too_large or done.missing or done.unreadable
     ctx.exit(1 if done.why or lacks else 0)
+
+
+def _print_replayed(done: Any, place: str, compared: bool) -> None:
+    """Print what was sent, and what was not and why; *compared*: with a store."""
+    click.echo(f"{amount(done.sent, 'event')} sent to {plain(place)}")
+    known = "in the store already" if compared else "acknowledged before (--all sends them again)"
+    for number, words in (
+        (done.before, known),
+        (done.too_old, "older than the store keeps"),
+        (done.left, "left to the running application, which sends them"),
+        (done.again, "of these had not been taken before"),
+        (done.rejected, "refused by the collector for good"),
+        (done.too_large, "not sent: too large (--event-bytes, --request-bytes)"),
+        (done.deleted, "deleted by retention before they were sent"),
+        (done.missing, "in files that are gone, cut off or cannot be read (axon-audit verify)"),
+    ):
+        if number:
+            click.echo(f"{amount(number, 'event')} {words}", err=True)
+    if done.unreadable:
+        click.echo(f"{amount(done.unreadable, 'line')} of the archive: no event", err=True)
+    for writer in done.unremembered:
+        click.echo(f"{plain(writer)}: acknowledgements could not be remembered", err=True)
 
 
 def opened_store(url: str) -> Any:

@@ -146,16 +146,17 @@ def _verify(
     given = [key for several in keys for key in several]
     texts = texts_of(notes)
     if store is not None:
-        if otlp_json or partial or archive is not None or len(paths) > 1:
-            raise click.UsageError("--store compares one archive: give its directory alone")
-        if witnesses or jobs is not None or origins or require_checkpoint or erasable:
-            words = "--witness, --jobs, --origin, --require-checkpoint and --keys: verify without"
-            raise click.UsageError(f"{words} --store first")
-        return verify_with_store(
-            paths[0], store, as_json, keeps=store_keeps, bodies=full, keys=given, checkpoints=texts
-        )
-    if store_keeps is not None:
-        raise click.UsageError("--store-keeps is for --store")
+        others = (otlp_json, partial, archive, len(paths) > 1, witnesses, jobs, origins)
+        if any((*others, require_checkpoint, erasable)):
+            words = "--store compares one archive; only --store-keeps, --key, --checkpoint, --full"
+            raise click.UsageError(f"{words} and --json are for it")
+        wanted: dict[str, Any] = {
+            "keeps": store_keeps,
+            "bodies": full,
+            "keys": given,
+            "checkpoints": texts,
+        }
+        return verify_with_store(paths[0], store, as_json, **wanted)
     if otlp_json:
         if witnesses or jobs is not None or full:
             raise click.UsageError("--witness, --witness-quorum, --jobs, --full are for archives")
@@ -176,21 +177,21 @@ def _verify(
         if texts or origins or require_checkpoint or quorum.needed or erasable or jobs or full:
             raise click.UsageError(f"{plain(path)} is a proof: only --key and --json are for it")
         return check_proof(path, given, as_json)
+    asked = (given, texts, origins, require_checkpoint, quorum, erasable)
+    return _verify_archive(path, as_json, asked, jobs, full)
+
+
+def _verify_archive(
+    path: Path, as_json: bool, asked: tuple[Any, ...], jobs: int | None, full: bool
+) -> Verdict:
+    """Verify an archive, and print the report."""
+    given, texts, origins, required, quorum, erasable = asked
     files: list[Path] = []
     with suppress(ArchiveError):  # there is none: `run_verify` says so
         files = files_of(path)
     with reading_bar("verifying", files) as progress:
         report = run_verify(
-            path,
-            given,
-            texts,
-            progress,
-            origins,
-            require_checkpoint,
-            quorum,
-            erasable,
-            jobs=jobs,
-            full=full,
+            path, given, texts, progress, origins, required, quorum, erasable, jobs=jobs, full=full
         )
     if as_json:
         print_json(report.to_dict())

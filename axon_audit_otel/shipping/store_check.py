@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import datetime
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,7 +56,7 @@ class Differences:
         events: Different events that both have.
         records: Log records of them.
         altered: What is wrong, in words, by the number of an event.
-        foreign: Numbers of events that only the store has, though the archive has them all there.
+        foreign: Numbers of events that only the store has, and the archive never had.
         first: Number of the oldest event in the archive; 0 without any.
         lost: How many events cannot be read in the archive, by reason, as `Cursor.lost` says.
         only_there: Events that only the store has, since the archive lost or deleted them.
@@ -66,7 +66,7 @@ class Differences:
     def __init__(self) -> None:
         self.events = self.records = self.only_there = self.first = 0
         self.altered: dict[int, str] = {}
-        self.foreign: list[int] = []
+        self.foreign: set[int] = set()
         self.lost: Counter[str] = Counter()
         self.doubled: dict[str, None] = {}
 
@@ -138,8 +138,8 @@ class WriterCheck:
             ConnectionError: If the store does not answer.
         """
         if highest > self.last:
-            asked = self._store.records(self._stream, self.last + 1, highest)
-            self._only_there(sorted({record.number for record in islice(asked, 10 * _NAMED)}))
+            for record in self._store.records(self._stream, self.last + 1, highest):
+                self._only_there(record.number)
 
     def _read(self, upto: int) -> dict[int, bytes]:
         """The next lines by number; {} at the end."""
@@ -221,21 +221,21 @@ class WriterCheck:
                 if (record.copies > 1 or number in present) and len(found.doubled) < _NAMED:
                     found.doubled[_id_of(lines[number])] = None
                 present.add(number)
-        self._only_there(sorted(extra))
+        for number in extra:
+            self._only_there(number)
         return present
 
     def _altered(self, number: int, words: str) -> None:
         if len(self.found.altered) < 10 * _NAMED:
             self.found.altered.setdefault(number, words)
 
-    def _only_there(self, numbers: Sequence[int]) -> None:
-        """Note events that only the store has."""
-        for number in numbers[: 10 * _NAMED]:
-            deleted = any(file.first <= number <= file.last for file in self._deleted)
-            if deleted or self._cursor.lost["missing"] or self._cursor.lost["unreadable"]:
-                self.found.only_there += 1
-            else:
-                self.found.foreign.append(number)
+    def _only_there(self, number: int) -> None:
+        """Note an event that only the store has."""
+        deleted = any(file.first <= number <= file.last for file in self._deleted)
+        if deleted or self._cursor.lost["missing"] or self._cursor.lost["unreadable"]:
+            self.found.only_there += 1
+        elif len(self.found.foreign) < 10 * _NAMED:
+            self.found.foreign.add(number)
 
 
 def _id_of(line: bytes) -> str:

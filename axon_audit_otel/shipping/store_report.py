@@ -149,7 +149,7 @@ class _StoreCheck:
         self._report.duplicates += list(found.doubled)[: 1000 - len(self._report.duplicates)]
         for number, words in sorted(found.altered.items()):
             self.findings.add(of.place, number, "altered", words)
-        for number in found.foreign:
+        for number in sorted(found.foreign):
             words = f"event {number} is in the store, and the archive never had it"
             self.findings.add(of.place, number, "inserted", words)
         if found.only_there:

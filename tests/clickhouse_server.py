@@ -180,6 +180,11 @@ class ClickHouse:
         environment["CLICKHOUSE_DATABASE"] = self.database
         subprocess.run(command, cwd=_FILES, env=environment, check=True, stdout=subprocess.PIPE)
 
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
+
     def stop(self) -> None:
         """Stop it as an operator does."""
         self._process.terminate()

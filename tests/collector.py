@@ -147,6 +147,12 @@ class Collector:
         except (urllib.error.URLError, OSError):
             return False
 
+    @property
+    def pid(self) -> int:
+        """The id of its process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """Stop it as an operator does: it sends its queue first."""
         self._end("terminate")

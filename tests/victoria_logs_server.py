@@ -79,6 +79,11 @@ class VictoriaLogs:
         """Make what was inserted visible to queries."""
         urllib.request.urlopen(f"{self.url}/internal/force_flush", timeout=60).close()
 
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
+
     def stop(self) -> None:
         """Stop it as an operator does."""
         self._process.terminate()

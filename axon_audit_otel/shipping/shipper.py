@@ -28,7 +28,11 @@ from .sources import EVENTS, ArchiveFeed, Item, MemoryFeed
 __all__ = ["Shipper"]
 
 _POLL_S = 0.25  # how often is looked for new events
-_PAUSE_S = 0.05  # after a batch that is not full, so that the next one is fuller
+# After a batch that is not full, so that the next one is fuller: a request costs more than an
+# event, and a collector with a queue on disk waits for the disk at each. Where events are only in
+# memory, newer ones may push them out meanwhile.
+_PAUSE_S = 0.5
+_MEMORY_PAUSE_S = 0.05
 _STATEMENTS = 1000  # that wait at most: a newer one says what the older did
 _OTHERS_S = 10.0  # how often for what others left in the same archive
 _FLUSH_S = 2.0  # that the end of a program waits for
@@ -204,7 +208,8 @@ class Shipper:
         self._count_dropped()
         self._measure()
         self._report(outcome)
-        return sender.wait or (0.0 if count >= EVENTS else _PAUSE_S)
+        pause = _MEMORY_PAUSE_S if isinstance(delivery.feed, MemoryFeed) else _PAUSE_S
+        return sender.wait or (0.0 if count >= EVENTS else pause)
 
     def _report(self, outcome: Outcome) -> None:
         if outcome.done:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from opentelemetry.trace import NoOpTracerProvider
 
@@ -19,6 +20,8 @@ from benchmarks import growth, report
 from benchmarks.archives import agent_events, write
 from benchmarks.by_hand import ByHand, Seen, see
 from benchmarks.cases import audit_logger, deletes, instrumented, logger_provider
+from benchmarks.fleet.plan import Plan, costs, plan
+from benchmarks.fleet.rehearsal import Found
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,3 +108,15 @@ def test_growth_is_told_as_an_exponent() -> None:
     ]
     assert [power for _, power in report.exponents(rows)] == [None] * 3 + [pytest.approx(1)] * 3
     assert [met for *_, met in report.growth_targets(rows)] == [True, True, True, False]
+
+
+def test_the_plan_of_a_fleet_is_of_what_was_measured() -> None:
+    """The tables of docs/fleet.md and benchmarks/README.md are those of the rehearsal, after which
+    nothing was missing and nothing twice."""
+    measured = (ROOT / "benchmarks/fleet/measured.json").read_bytes()
+    found = msgspec.json.decode(measured, type=Found)
+    table = report.markdown(plan(costs(found), Plan()))
+    for page in ("docs/fleet.md", "benchmarks/README.md"):
+        assert table in (ROOT / page).read_text("utf-8")
+    assert not found.unverified
+    assert {(of.missing_after, of.seen_twice) for of in found.reconciled.values()} == {(0, 0)}

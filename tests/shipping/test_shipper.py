@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import shutil
@@ -10,9 +11,11 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from ipaddress import IPv4Address
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -106,6 +109,21 @@ async def test_everything_arrives(
     assert value("shipped_events_total") == audit.total_events_logged
     assert value("shipping_lag_events") == 0
     assert _dropped(value) == {}
+
+
+async def test_a_trickle_is_sent_in_few_requests(
+    http: Receiver, make_audit: Make, tmp_path: Path
+) -> None:
+    """With an archive, events that come one by one share a request: two a second at most."""
+    came: list[float] = []
+    http.answer = lambda request: came.append(time.monotonic())
+    audit = make_audit(auto_export_path=tmp_path, ship_to=http.url)
+    while len(came) < 5:
+        await _log(audit, 1)
+        await asyncio.sleep(0.02)
+    assert min(later - one for one, later in pairwise(came[:5])) > 0.49
+    audit.close()
+    assert http.numbers == list(range(1, audit.total_events_logged + 1))
 
 
 async def test_same_record_as_an_exporter_sends(

@@ -255,7 +255,7 @@ class TestScrapes:
         source = """
             import asyncio, sys
             from axon_audit_otel import AuditLogger, serve_metrics
-            audit = AuditLogger(name="trail.é")
+            audit = AuditLogger(name="trail-1")
             asyncio.run(audit.log_event("STORE", duration_ms=1))
             server = serve_metrics(0)
             print(server.port, flush=True)
@@ -273,7 +273,7 @@ class TestScrapes:
         server = Prometheus(tmp_path / "server", {"a": address}, version="3", protocols=PROTOCOLS)
         try:
             wait(lambda: len(server.instant("up == 1")) == 1 + len(PROTOCOLS))
-            of_trail = '{trail="trail.é",operation="STORE"'
+            of_trail = '{trail="trail-1",operation="STORE"'
             counts = f'axon_memory_operations_total{of_trail},status="SUCCESS"}} == 1'
             assert len(wait(lambda: server.instant(counts))) == 1 + len(PROTOCOLS)
             buckets = f'axon_memory_operation_duration_seconds_bucket{of_trail},le="1.0"}} == 1'

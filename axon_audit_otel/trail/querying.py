@@ -176,7 +176,7 @@ class Querying:
         self._warned_of_files = True
         msg = (
             f"this answer is from memory; {str(self.settings.auto_export_path)!r} has more events:"
-            " archived=True reads them too, archived=False says that memory is enough"
+            " query_events(archived=True) reads them too, archived=False says that memory is enough"
         )
         warnings.warn(msg, MemoryOnlyWarning, stacklevel=level)
 

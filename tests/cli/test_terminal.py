@@ -277,8 +277,9 @@ def _shell(script: str, archive: Path) -> subprocess.CompletedProcess[str]:
 
 
 def unwritten(command: str) -> int:
-    """The exit code of a command whose output could not be written: of `verify`, 1 means damage."""
-    return 2 if command.startswith("verify") else 1
+    """The exit code of a command whose output could not be written: of `verify` and `alerts`, 1
+    means that something was found."""
+    return 2 if command.startswith(("verify", "alerts")) else 1
 
 
 @pytest.mark.slow

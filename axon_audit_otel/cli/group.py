@@ -12,7 +12,7 @@ import click
 
 from ..core.errors import AxonAuditError, harmless
 from ..verification.report import EXIT_CODES
-from .options import NOT_ANSWERED, reason
+from .options import NOT_ANSWERED, NotAnswered, reason
 from .streams import INTERRUPTED, standard_streams
 
 __all__ = ["Commands"]
@@ -57,12 +57,12 @@ class Commands(click.Group):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _harmless_errors():
+        with _harmless_errors(ctx):
             return super().invoke(ctx)
 
 
 @contextmanager
-def _harmless_errors() -> Iterator[None]:
+def _harmless_errors(ctx: click.Context | None = None) -> Iterator[None]:
     """Turn errors of ours, and of the system, into those of click, and make these `harmless`:
     they show what was typed, which may be a key. Ctrl-C ends a command without a word."""
     try:
@@ -81,4 +81,6 @@ def _harmless_errors() -> Iterator[None]:
     except (AxonAuditError, OSError) as exc:
         if isinstance(exc, OSError) and exc.errno == errno.EPIPE:  # `| head`: click handles it
             raise
-        raise click.ClickException(harmless(reason(exc))) from None
+        is_answer = ctx is not None and ctx.invoked_subcommand in _UNWRITTEN  # that 1 is one
+        kind = NotAnswered if is_answer else click.ClickException
+        raise kind(harmless(reason(exc))) from None

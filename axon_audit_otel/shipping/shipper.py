@@ -23,7 +23,7 @@ from ..otlp.resource import process_resource, resource_of
 from .acknowledgements import acknowledged
 from .delivery import USUAL, Delivery, Limits, Outcome, Sender
 from .event_source import EventSource
-from .sources import EVENTS, ArchiveFeed, Item, MemoryFeed
+from .sources import BYTES, EVENTS, ArchiveFeed, Item, MemoryFeed
 
 __all__ = ["Shipper"]
 
@@ -200,7 +200,8 @@ class Shipper:
             return _POLL_S
         outcome = sender.send([item.record for item in batch])
         self._metrics.shipped.inc(outcome.sent)
-        count = len(batch)
+        # Of a full batch: a record is longer than its event.
+        more = len(batch) >= EVENTS or sum(len(item.record) for item in batch) >= BYTES
         try:
             delivery.acknowledge(outcome)
         except OSError as exc:  # a full disk
@@ -209,7 +210,7 @@ class Shipper:
         self._measure()
         self._report(outcome)
         pause = _MEMORY_PAUSE_S if isinstance(delivery.feed, MemoryFeed) else _PAUSE_S
-        return sender.wait or (0.0 if count >= EVENTS else pause)
+        return sender.wait or (0.0 if more else pause)
 
     def _report(self, outcome: Outcome) -> None:
         if outcome.done:

@@ -18,10 +18,10 @@ from .acknowledgements import Acknowledgements
 from .event_source import EventSource
 from .unsent import SetAside, Unsent
 
-__all__ = ["ArchiveFeed", "Feed", "Item", "MemoryFeed", "encoded"]
+__all__ = ["BYTES", "EVENTS", "ArchiveFeed", "Feed", "Item", "MemoryFeed", "encoded"]
 
 EVENTS = 1000  # in a batch
-_BYTES = 1 << 20  # of events in a batch; as a request they are about twice as large
+BYTES = 1 << 20  # of events in a batch; as a request they are about twice as large
 _YIELD = 32  # events after which other threads get their turn
 
 
@@ -136,7 +136,7 @@ class ArchiveFeed:
         self._cursor.patience = 0
 
     def batch(self) -> list[Item]:
-        lines = self._cursor.read(EVENTS, _BYTES)
+        lines = self._cursor.read(EVENTS, BYTES)
         for reason, count in self._cursor.lost.items():
             self.dropped[reason] = self.dropped.get(reason, 0) + count
         self._cursor.lost.clear()

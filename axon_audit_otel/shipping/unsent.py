@@ -111,12 +111,12 @@ class Unsent:
             if (before := known.get(entry.number)) is None or before.hash != entry.hash
         ]
         # A power loss may have cut the last line: what comes now is no part of it.
-        before = b"\n" if content[-1:] not in (b"", b"\n") else b""
+        cut = b"\n" if content[-1:] not in (b"", b"\n") else b""
         lines = lines[: max(0, _MOST - len(known))]
         ends = accumulate(len(line) + 1 for line in lines)
-        fit = bisect_right([*ends], _BYTES - len(content) - len(before))
+        fit = bisect_right([*ends], _BYTES - len(content) - len(cut))
         if fit:
-            append(self._path, before + b"\n".join(lines[:fit]) + b"\n")
+            append(self._path, cut + b"\n".join(lines[:fit]) + b"\n")
 
     def remove(self, sent: Iterable[int]) -> None:
         """Forget the events of these numbers: a receiver has them.

@@ -111,6 +111,21 @@ async def test_everything_arrives(
     assert _dropped(value) == {}
 
 
+async def test_large_events_are_no_trickle(
+    http: Receiver, make_audit: Make, tmp_path: Path
+) -> None:
+    """Many that wait are sent without pauses, also if few of them fill a request."""
+    ids = [f"{number:036}" for number in range(5000)]
+    logged = threading.Event()
+    http.answer = lambda request: None if logged.wait(60) else 503
+    audit = make_audit(auto_export_path=tmp_path, ship_to=http.url)
+    for _ in range(80):
+        await audit.log_event("STORE", entry_ids=ids)
+    logged.set()
+    audit.close()  # which does not wait for long
+    assert http.numbers == list(range(1, 81))
+
+
 async def test_a_trickle_is_sent_in_few_requests(
     http: Receiver, make_audit: Make, tmp_path: Path
 ) -> None:

@@ -26,12 +26,14 @@ class Outcome(NamedTuple):
         refused: Which of these the receiver refused for good.
         why: Why others must be sent again, or some were refused; "" if all were accepted.
         too_large: Which of the first were not sent, since they are larger than is allowed.
+        said: What the receiver said of those that it refused.
     """
 
     done: int
     refused: tuple[int, ...] = ()
     why: str = ""
     too_large: tuple[int, ...] = ()
+    said: str = ""
 
     @property
     def sent(self) -> int:
@@ -46,6 +48,7 @@ class Outcome(NamedTuple):
             (*before.refused, *(first + index for index in self.refused)),
             self.why,
             (*before.too_large, *(first + index for index in self.too_large)),
+            self.said or before.said,
         )
 
 
@@ -101,7 +104,7 @@ class Sender:
         the records wait. Of a request of which a part was refused, the halves are sent again, to
         find out which: what was taken then comes twice.
         """
-        done, why, works = 0, "", False
+        done, said, works = 0, "", False
         refused: list[int] = []
         too_large: list[int] = []
         sizes = self._parts(records)  # of the parts that are left, the next one last
@@ -121,14 +124,14 @@ class Sender:
                 answer = Answer("accepted", answer.why, 1)
             if answer.kind != "accepted":
                 self._back_off(answer.wait)
-                return Outcome(done, tuple(refused), answer.why, tuple(too_large))
+                return Outcome(done, tuple(refused), answer.why, tuple(too_large), said)
             works = True
             if answer.rejected:
                 refused += range(done, done + size)
-                why = answer.why or "rejected"
+                said = answer.why or "rejected"
             done += size
         self._delay = self.wait = 0.0
-        return Outcome(done, tuple(refused), why, tuple(too_large))
+        return Outcome(done, tuple(refused), said, tuple(too_large), said)
 
     def _parts(self, records: Sequence[bytes]) -> list[int]:
         """How many records each request has, the last one first; what is too large is alone."""
@@ -181,7 +184,7 @@ class Delivery:
             OSError: If it cannot be written down, which costs duplicates after a restart.
         """
         items = self.pending[: outcome.done]
-        aside = [set_aside(items[index], "rejected", outcome.why) for index in outcome.refused]
+        aside = [set_aside(items[index], "rejected", outcome.said) for index in outcome.refused]
         aside += [set_aside(items[index], "too_large") for index in outcome.too_large]
         for entry in aside:
             self.feed.dropped[entry.why] = self.feed.dropped.get(entry.why, 0) + 1

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from .stores.store import Store
 __all__ = ["Replayed", "replay"]
 
 _IN_FLIGHT = 4  # batches, of up to a thousand events or one MiB
+_FORGOTTEN = 250  # events that are taken off the list at once: each time it is written anew
 
 
 class Replayed(msgspec.Struct, kw_only=True):
@@ -250,22 +252,36 @@ class _Replay:
         """Send what no receiver took before, unless this one did not just now."""
         if self._everything:
             return
-        items = [item for item in feed.aside() if item.number not in self._refused]
-        for item in items:
-            outcome = self._send([item])
-            if outcome.sent:
-                self._result.sent += 1
-                self._result.again += 1
-                try:
-                    feed.taken([item])
-                except OSError:
-                    self._unremembered(writer)
-            elif outcome.done:
-                reason = "rejected" if outcome.refused else "too_large"
-                setattr(self._result, reason, getattr(self._result, reason) + 1)
-            else:
-                self._result.why = outcome.why
-                return
+        taken: list[int] = []
+        try:
+            with closing(feed.aside()) as items:
+                for item in items:
+                    if item.number in self._refused:
+                        continue
+                    outcome = self._send([item])
+                    if outcome.sent:
+                        self._result.sent += 1
+                        self._result.again += 1
+                        taken.append(item.number)
+                    elif outcome.done:
+                        reason = "rejected" if outcome.refused else "too_large"
+                        setattr(self._result, reason, getattr(self._result, reason) + 1)
+                    else:
+                        self._result.why = outcome.why
+                        return
+                    if len(taken) >= _FORGOTTEN:
+                        self._forget(writer, feed, taken)
+        finally:
+            self._forget(writer, feed, taken)
+
+    def _forget(self, writer: str, feed: ArchiveFeed, taken: list[int]) -> None:
+        """Take the events of these numbers off the list, and empty *taken*."""
+        try:
+            if taken:
+                feed.taken(taken)
+        except OSError:
+            self._unremembered(writer)
+        taken.clear()
 
     def _unremembered(self, writer: str) -> None:
         if writer not in self._result.unremembered:

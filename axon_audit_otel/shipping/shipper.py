@@ -23,7 +23,7 @@ from ..otlp.resource import process_resource, resource_of
 from .acknowledgements import acknowledged
 from .delivery import USUAL, Delivery, Limits, Outcome, Sender
 from .event_source import EventSource
-from .sources import EVENTS, ArchiveFeed, Item, MemoryFeed
+from .sources import BYTES, EVENTS, ArchiveFeed, Item, MemoryFeed
 
 __all__ = ["Shipper"]
 
@@ -110,6 +110,7 @@ class Shipper:
         self._is_elsewhere = False  # another process sends them
         self._place: tuple[Path, str] | None = None  # where they are
         self._other: Delivery | None = None  # of another writer's
+        self._others_turn = False  # they would never have one while this process is busy
         self._seen: dict[str, tuple[int, ...]] = {}  # of other writers, when all was sent
         self._look_at = 0.0
         self._statements: deque[bytes] = deque(maxlen=_STATEMENTS)  # not sent yet
@@ -192,15 +193,15 @@ class Shipper:
 
     def _send_events(self, sender: Sender) -> float:
         """Send one batch; returns for how many seconds there is nothing to do."""
-        delivery, batch = self._own, self._ready()
-        if not batch and (delivery := self._left_by_others()) is not None:
-            batch = delivery.pending or delivery.take()
+        delivery, batch = self._next()
         if delivery is None or not batch:
             self._count_dropped()
             return _POLL_S
         outcome = sender.send([item.record for item in batch])
         self._metrics.shipped.inc(outcome.sent)
-        count = len(batch)
+        # Of a full batch: a record is longer than its event.
+        more = len(batch) >= EVENTS or sum(len(item.record) for item in batch) >= BYTES
+        self._others_turn = delivery is self._own and not more
         try:
             delivery.acknowledge(outcome)
         except OSError as exc:  # a full disk
@@ -209,7 +210,7 @@ class Shipper:
         self._measure()
         self._report(outcome)
         pause = _MEMORY_PAUSE_S if isinstance(delivery.feed, MemoryFeed) else _PAUSE_S
-        return sender.wait or (0.0 if count >= EVENTS else pause)
+        return sender.wait or (0.0 if more else pause)
 
     def _report(self, outcome: Outcome) -> None:
         if outcome.done:
@@ -271,6 +272,14 @@ class Shipper:
             return  # nothing yet
         except BlockingIOError:
             self._is_elsewhere = True
+
+    def _next(self) -> tuple[Delivery | None, list[Item]]:
+        """What is sent next, and whose it is."""
+        own = self._ready()
+        other = self._left_by_others() if self._others_turn or not own else None
+        if other is not None and (batch := other.pending or other.take()):
+            return other, batch
+        return self._own, own
 
     def _ready(self) -> list[Item]:
         """The next of the trail's own events that may be sent."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from weakref import ReferenceType
@@ -18,10 +18,10 @@ from .acknowledgements import Acknowledgements
 from .event_source import EventSource
 from .unsent import SetAside, Unsent
 
-__all__ = ["ArchiveFeed", "Feed", "Item", "MemoryFeed", "encoded"]
+__all__ = ["BYTES", "EVENTS", "ArchiveFeed", "Feed", "Item", "MemoryFeed", "encoded"]
 
 EVENTS = 1000  # in a batch
-_BYTES = 1 << 20  # of events in a batch; as a request they are about twice as large
+BYTES = 1 << 20  # of events in a batch; as a request they are about twice as large
 _YIELD = 32  # events after which other threads get their turn
 
 
@@ -136,7 +136,7 @@ class ArchiveFeed:
         self._cursor.patience = 0
 
     def batch(self) -> list[Item]:
-        lines = self._cursor.read(EVENTS, _BYTES)
+        lines = self._cursor.read(EVENTS, BYTES)
         for reason, count in self._cursor.lost.items():
             self.dropped[reason] = self.dropped.get(reason, 0) + count
         self._cursor.lost.clear()
@@ -151,19 +151,20 @@ class ArchiveFeed:
         if self._kept is not None:
             self._unsent.add(entries)
 
-    def aside(self) -> list[Item]:
-        """The events that were set aside, as far as the archive still has them."""
-        lines = self._unsent.lines(self._unsent.entries(), self._unlisted)
-        return encoded(lines.values(), self._source, self.dropped, self._polite)
+    def aside(self) -> Generator[Item, None, None]:
+        """The events that were set aside, as far as the archive still has them, one by one: they
+        may be large."""
+        for line in self._unsent.lines(self._unlisted):
+            yield from encoded([line], self._source, self.dropped, self._polite)
 
-    def taken(self, items: Iterable[Item]) -> None:
-        """A receiver has these, which were set aside.
+    def taken(self, numbers: Iterable[int]) -> None:
+        """A receiver has the events of these numbers, which were set aside.
 
         Raises:
             OSError: If that cannot be written down.
         """
         if self._kept is not None:
-            self._unsent.remove(item.number for item in items)
+            self._unsent.remove(numbers)
 
     def close(self) -> None:
         self._cursor.close()

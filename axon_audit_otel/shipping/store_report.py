@@ -233,7 +233,8 @@ class _Missing:
         if entry is None or entry.hash != leaf_hash(line).hex():
             return ""
         size_then = f"its record has {entry.bytes:,} bytes"
-        return f"{size_then}; {entry.said or 'it was too large'}" if entry.bytes else ""
+        unsaid = "it was too large" if entry.why == "too_large" else "a receiver refused it"
+        return f"{size_then}; {entry.said or unsaid}" if entry.bytes else ""
 
     def end(self) -> None:
         """All was added."""

@@ -8,8 +8,10 @@ changes the file.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +28,7 @@ __all__ = ["UNSENT", "SetAside", "Unsent", "Why"]
 
 UNSENT = ".unsent"
 _MOST = 10_000  # events in the file; the others are only counted
-_BYTES = 1 << 23
+_BYTES = 1 << 24  # of the file
 
 #: Why an event was not sent: longer than the setting, or refused by a receiver for good.
 Why = Literal["too_large", "rejected"]
@@ -74,10 +76,17 @@ class Unsent:
 
     def entries(self) -> dict[int, SetAside]:
         """Those in the file, by number; {} where it cannot be read."""
-        found: dict[int, SetAside] = {}
-        content = b""
         with suppress(OSError):
-            content = content_of(self._path, _BYTES)
+            return self._entries_in(self._content())
+        return {}
+
+    def _content(self) -> bytes:
+        with suppress(FileNotFoundError):
+            return content_of(self._path, _BYTES)
+        return b""
+
+    def _entries_in(self, content: bytes) -> dict[int, SetAside]:
+        found: dict[int, SetAside] = {}
         for line in content.splitlines():
             with suppress(*DECODE_ERRORS):
                 entry = _entry_in(line)
@@ -91,7 +100,8 @@ class Unsent:
         Raises:
             OSError: If they cannot be written down.
         """
-        known = self.entries()
+        content = self._content()
+        known = self._entries_in(content)
         now = format_time(time.time_ns() // 1000)
         lines = [
             msgspec.json.encode(
@@ -100,16 +110,21 @@ class Unsent:
             for entry in entries
             if (before := known.get(entry.number)) is None or before.hash != entry.hash
         ]
-        if lines := lines[: max(0, _MOST - len(known))]:
-            append(self._path, b"\n".join(lines) + b"\n")
+        # A power loss may have cut the last line: what comes now is no part of it.
+        cut = b"\n" if content[-1:] not in (b"", b"\n") else b""
+        lines = lines[: max(0, _MOST - len(known))]
+        ends = accumulate(len(line) + 1 for line in lines)
+        fit = bisect_right([*ends], _BYTES - len(content) - len(cut))
+        if fit:
+            append(self._path, cut + b"\n".join(lines[:fit]) + b"\n")
 
     def remove(self, sent: Iterable[int]) -> None:
         """Forget the events of these numbers: a receiver has them.
 
         Raises:
-            OSError: If the file cannot be written.
+            OSError: If the file cannot be read or written.
         """
-        left = self.entries()
+        left = self._entries_in(self._content())
         for number in sent:
             left.pop(number, None)
         if not left:
@@ -119,27 +134,26 @@ class Unsent:
             for entry in left.values():
                 file.write(msgspec.json.encode(entry) + b"\n")
 
-    def lines(self, numbers: Iterable[int], unlisted: Iterable[EventFile] = ()) -> dict[int, bytes]:
-        """The lines of these events that the archive still has, with the hash that they had.
+    def lines(self, unlisted: Iterable[EventFile] = ()) -> Iterator[bytes]:
+        """Yield the lines of the events that the archive still has, with the hash that they had.
 
         Raises:
             OSError: If the archive cannot be read.
         """
-        entries, found = self.entries(), {}
+        entries = self.entries()
         cursor: Cursor | None = None
         try:
-            for number in sorted(numbers):
+            for number in sorted(entries):
                 if cursor is None or not cursor.position < number <= cursor.position + 1000:
                     if cursor is not None:
                         cursor.close()
                     cursor = Cursor(self._directory, self._writer, number - 1, unlisted)
-                while cursor.position < number and (read := cursor.read(1, 1)):
-                    if (
-                        cursor.position == number
-                        and leaf_hash(read[0]).hex() == entries[number].hash
-                    ):
-                        found[number] = read[0]
+                while cursor.position < number:
+                    if not (read := cursor.read(1, 1)):
+                        return  # the archive has none that is newer
+                    ours = cursor.position == number
+                    if ours and leaf_hash(read[0]).hex() == entries[number].hash:
+                        yield read[0]
         finally:
             if cursor is not None:
                 cursor.close()
-        return found

@@ -73,7 +73,8 @@ def test_refused_for_good(
     """Of a receiver that works, what it refuses alone is given up, and counted."""
     http.answer = _refuses(*bad)
     refused = tuple(number - 1 for number in bad)
-    assert _send(sender, delivery) == Outcome(20, refused, "HTTP 400 Bad Request")
+    words = "HTTP 400 Bad Request"
+    assert _send(sender, delivery) == Outcome(20, refused, words, (), words)
     assert http.numbers == [number for number in range(1, 21) if number not in bad]
     assert delivery.feed.acknowledged == 20
     assert delivery.take_dropped() == {"rejected": len(bad)}
@@ -96,6 +97,7 @@ def test_an_outage_in_the_middle(http: Receiver, sender: Sender, delivery: Deliv
     http.answer = lambda request: refuse(request) or _refuses(13, status=503)(request)
     outcome = _send(sender, delivery)
     assert (outcome.refused, outcome.why) == ((1,), "HTTP 503 Service Unavailable")
+    assert outcome.said == "HTTP 400 Bad Request"  # of what it refused, not of the outage
     assert 1 < outcome.done < 13
     assert delivery.feed.acknowledged == outcome.done
     assert [item.number for item in delivery.pending] == list(range(outcome.done + 1, 21))
@@ -176,12 +178,12 @@ async def test_a_record_that_is_too_large(
     assert outcome == Outcome(20, too_large=tuple(number - 1 for number in large))
     assert http.numbers == [number for number in range(1, 21) if number not in large]
     assert delivery.take_dropped() == {"too_large": len(large)}
-    aside = feed.aside()
+    aside = [*feed.aside()]
     assert [item.number for item in aside] == list(large)
     assert all(item.event_id in caplog.text for item in aside)
     assert f"({len(aside[0].record):,} bytes)" in caplog.text
-    feed.taken(aside)
-    assert feed.aside() == []
+    feed.taken(large)
+    assert [*feed.aside()] == []
     assert not (tmp_path / "default.unsent").exists()
     feed.close()
     sender.close()
@@ -196,5 +198,5 @@ def test_a_part_is_refused(http: Receiver, sender: Sender, delivery: Delivery) -
         return ExportLogsServiceResponse(partial_success=partial)
 
     http.answer = judge
-    assert _send(sender, delivery) == Outcome(20, (4, 5, 17), "too long")
+    assert _send(sender, delivery) == Outcome(20, (4, 5, 17), "too long", (), "too long")
     assert delivery.take_dropped() == {"rejected": 3}

@@ -85,8 +85,11 @@ def test_it_goes_on_where_it_ended(
     assert _replay(archive, receiver).sent == 0
 
 
-def test_refused_events(archive: Path, receiver: Receiver) -> None:
-    """Events refused for good are counted, and the rest is sent."""
+def test_refused_events(
+    archive: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Events refused for good are counted and named with the receiver's words, and the rest is
+    sent."""
     refusal = "INVALID_ARGUMENT" if receiver.protocol == "grpc" else 400
 
     def judge(request: Any) -> Any:
@@ -98,6 +101,10 @@ def test_refused_events(archive: Path, receiver: Receiver) -> None:
     done = _replay(archive, receiver)
     assert (done.sent, done.rejected, done.why) == (24, 1, "")
     assert sorted(receiver.numbers) == [n for n in range(1, 26) if n != 8]
+    words = "INVALID_ARGUMENT" if receiver.protocol == "grpc" else "HTTP 400"
+    assert words in caplog.text
+    assert "larger than" not in caplog.text
+    assert words in (archive / "default.unsent").read_text()
 
 
 def test_progress(archive: Path, http: Receiver) -> None:

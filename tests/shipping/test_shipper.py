@@ -111,6 +111,21 @@ async def test_everything_arrives(
     assert _dropped(value) == {}
 
 
+async def test_large_events_are_no_trickle(
+    http: Receiver, make_audit: Make, tmp_path: Path
+) -> None:
+    """Many that wait are sent without pauses, also if few of them fill a request."""
+    ids = [f"{number:036}" for number in range(5000)]
+    logged = threading.Event()
+    http.answer = lambda request: None if logged.wait(60) else 503
+    audit = make_audit(auto_export_path=tmp_path, ship_to=http.url)
+    for _ in range(80):
+        await audit.log_event("STORE", entry_ids=ids)
+    logged.set()
+    audit.close()  # which does not wait for long
+    assert http.numbers == list(range(1, 81))
+
+
 async def test_a_trickle_is_sent_in_few_requests(
     http: Receiver, make_audit: Make, tmp_path: Path
 ) -> None:
@@ -498,6 +513,33 @@ async def test_what_other_writers_left(
     assert sorted(http.numbers) == [1, *range(1, 31)]
     run_script(_LOGGING, tmp_path, http.url, 1)  # and then it goes on where that ended
     assert sorted(http.numbers) == [1, *range(1, 32)]
+
+
+async def test_what_others_left_is_sent_by_a_busy_process(
+    http: Receiver, make_audit: Make, tmp_path: Path
+) -> None:
+    """It does not wait until nothing happens any more: in a server that never comes."""
+    left = make_audit(auto_export_path=tmp_path)
+    await _log(left, 30)
+    left.close()
+    audit = make_audit(auto_export_path=tmp_path, ship_to=http.url)
+    for _ in range(400):  # until it is certain that it does not happen
+        await _log(audit, 1)
+        await asyncio.sleep(0.01)
+        if set(range(1, 31)) <= {n for n, own in _numbers(http, audit.name) if not own}:
+            break
+    else:
+        pytest.fail("the events of the other writer were not sent")
+    audit.close()
+    own = [number for number, is_own in _numbers(http, audit.name) if is_own]
+    assert own == list(range(1, audit.total_events_logged + 1))
+    assert len(http.numbers) == len(own) + 30
+
+
+def _numbers(http: Receiver, trail: str) -> list[tuple[int, bool]]:
+    """The numbers of all records, and whether each is of that trail."""
+    found = [receivers.attributes(record) for record in [*http.records]]
+    return [(one["audit.sequence.number"], one["axon.audit.trail"] == trail) for one in found]
 
 
 @pytest.mark.slow

@@ -234,6 +234,27 @@ async def test_not_of_this_archive(
     assert asked.findings() == [("inserted", 21, words)]
 
 
+@pytest.mark.parametrize("number", ["none", "5KB", "3s", "-5", "2.5", "1e400", "NaN", "9" * 30])
+async def test_numbers_that_are_none(
+    make_audit: Make, archive: Path, start: Start, cli: Cli, number: str
+) -> None:
+    """Whoever may send to the store cannot keep us from comparing: with records of no trail, or of
+    ours."""
+    server = start()
+    asked = _Asked(cli, archive, server)
+    await _fill(make_audit, archive, 20)
+    asked.replay()
+    odd = {"audit.sequence.number": number}
+    _send_only(archive, server, range(1, 2), **odd, **{"audit.sequence.stream_id": "other"})
+    assert asked.compare()["verdict"] == "ok"
+    _send_only(archive, server, range(2, 3), **odd)
+    assert asked.compare("--full")["verdict"] == "ok"
+    report = asked.compare()
+    stream = report["streams"][0]
+    assert (report["verdict"], stream["events"], stream["last_sequence"]) == ("ok", 20, 20)
+    assert asked.mend()["sent"] == 0
+
+
 async def test_what_retention_deleted_here(
     make_audit: Make, archive: Path, start: Start, cli: Cli
 ) -> None:

@@ -43,7 +43,14 @@ class Answers:
             ConnectionError: If it does not answer, or not with such rows; the message has its
                 address and its words, without secrets.
         """
-        decode = msgspec.json.Decoder(kind, strict=False).decode
+        decoder = msgspec.json.Decoder(kind, strict=False).decode
+
+        def decode(line: bytes) -> _Row:
+            try:
+                return decoder(line)
+            except DECODE_ERRORS:  # no Unicode, perhaps, of a stranger's record
+                return decoder(line.decode("utf-8", "replace"))
+
         for line in self._lines(path, body):
             if line.strip():
                 try:
@@ -63,23 +70,25 @@ class Answers:
         found, size = [], 0
         for line in self._lines(path, b""):
             found.append(line.decode("utf-8", "replace"))
-            size += len(line)
+            size += len(line) + 1
             if size > _TEXT:
                 raise self.wrong("a shorter answer")
         return "\n".join(found)
 
     def wrong(self, wanted: str) -> ConnectionError:
         """An error: the store's answer is not what was *wanted*."""
-        words = self._endpoint.without_secrets(f"its answer is wrong: wanted was {wanted}")
-        return ConnectionError(f"{self.place}: {words}")
+        return self.failed(f"its answer is wrong: wanted was {wanted}")
+
+    def failed(self, why: str) -> ConnectionError:
+        """An error, in the store's own words."""
+        return ConnectionError(f"{self.place}: {self._endpoint.without_secrets(why)}")
 
     def _lines(self, path: str, body: bytes) -> Iterator[bytes]:
         base, question, query = self._endpoint.url.partition("?")
         try:
             yield from self._post.lines(f"{base.rstrip('/')}{path}{question}{query}", body)
         except ConnectionError as exc:
-            why = self._endpoint.without_secrets(str(exc))
-            raise ConnectionError(f"{self.place}: {why}") from None
+            raise self.failed(str(exc)) from None
 
     def close(self) -> None:
         """Let go of the connections."""

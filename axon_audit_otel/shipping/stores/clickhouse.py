@@ -14,6 +14,7 @@ import msgspec
 from ...core import semconv
 from ...core.errors import AuditConfigError, shown
 from ...otlp.client import Endpoint
+from ...otlp.http_post import in_a_line
 from .answers import Answers
 from .store import BLOCK, Block, Place, StoredRecord, StoredStream
 
@@ -66,6 +67,7 @@ class _Row(msgspec.Struct):
     intact: bool = True
     name: str = ""
     create_table_query: str = ""
+    exception: str = ""  # instead of the rest: it failed when some of its answer was out
 
 
 class ClickHouse:
@@ -206,7 +208,10 @@ class ClickHouse:
             "output_format_json_quote_64bit_integers": "0",
         }
         path = f"/?{urlencode({**settings, **named})}"
-        yield from self._answers.rows(path, sql.encode(), _Row)
+        for row in self._answers.rows(path, sql.encode(), _Row):
+            if row.exception:
+                raise self._answers.failed(in_a_line(row.exception))
+            yield row
 
 
 _SECONDS = {

@@ -24,6 +24,8 @@ _STREAM = f'"{semconv.AUDIT_SEQUENCE_STREAM_ID}"'
 _NUMBER = f'"{semconv.AUDIT_SEQUENCE_NUMBER}"'
 _HASH = f'"{semconv.AXON_AUDIT_HASH}"'
 _TRAIL = f'"{semconv.AXON_AUDIT_TRAIL}"'
+# Whoever may send to the store may send other numbers too, and durations count as numbers.
+_IS_NUMBER = f'{_NUMBER}:~"^[1-9][0-9]{{0,17}}$"'
 
 
 class _Row(msgspec.Struct):
@@ -57,16 +59,22 @@ class VictoriaLogs:
 
     def streams(self) -> list[StoredStream]:
         found = self._ask(
-            f"{_STREAM}:* {_NUMBER}:* | stats by ({_STREAM}, {_TRAIL}) count() records,"
+            f"{_STREAM}:* {_IS_NUMBER} | stats by ({_STREAM}, {_TRAIL}) count() records,"
             f" min({_NUMBER}) first, max({_NUMBER}) last"
             f" | rename {_STREAM} as stream, {_TRAIL} as trail"
         )
-        return [
-            StoredStream(
-                row.trail, row.stream, *map(self._whole, (row.records, row.first, row.last))
-            )
-            for row in found
-        ]
+        streams: dict[str, StoredStream] = {}
+        for row in found:
+            counts = map(self._whole, (row.records, row.first, row.last))
+            stream = StoredStream(row.trail, row.stream, *counts)
+            if other := streams.get(row.stream):  # its trail had another name
+                stream = other._replace(
+                    records=other.records + stream.records,
+                    first=min(other.first, stream.first),
+                    last=max(other.last, stream.last),
+                )
+            streams[row.stream] = stream
+        return [*streams.values()]
 
     def blocks(self, stream: str, first: int, last: int, bodies: bool = False) -> dict[int, Block]:
         found = self._ask(
@@ -88,7 +96,7 @@ class VictoriaLogs:
     def records(
         self, stream: str, first: int, last: int, bodies: bool = False
     ) -> Iterator[StoredRecord]:
-        asked = self._range(stream, first, last)
+        asked = f"{self._range(stream, first, last)} {_IS_NUMBER}"
         if bodies:
             asked += f" | fields {_NUMBER}, {_HASH}, _msg"
         else:

@@ -207,7 +207,7 @@ class TrailMetrics:
             Whether it is one: never without a sampled span that can be marked. Never raises.
         """
         milliseconds = event["duration_ms"]
-        if milliseconds is None:
+        if milliseconds is None or "trace_id" not in event:  # of a bare fact
             return False
         place = bisect_left(DURATION_BUCKETS, milliseconds / 1000)
         label, now = self._label(event.get("system") or NO_SYSTEM), event.time_us

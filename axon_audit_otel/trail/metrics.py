@@ -287,6 +287,11 @@ class TrailMetrics:
 
     # --- systems -----------------------------------------------------------------------------
 
+    @property
+    def systems(self) -> list[str]:
+        """Those that have a label of their own."""
+        return list(self._labels)
+
     def expect(self, system: str) -> None:
         """Begin the counts of *system* at 0, before its first operation: else what it does
         until the next scrape is no increase."""

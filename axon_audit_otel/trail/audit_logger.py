@@ -47,12 +47,13 @@ def _free_name(name: str) -> str:
 
 def _one_that_gives_way(name: str) -> AuditLogger | None:
     """The logger that has the trail *name* and gives way, which has ended that; None if there is
-    none, or if it has recorded an operation: then both go on, which is said."""
+    none, or if an operation has begun there: then both go on, which is said."""
     found = _loggers.get(name)
     if found is None or not found.gives_way:
         return None
     done = found.get_statistics()["by_operation"]
-    if any(number for operation, number in done.items() if operation != "AUDIT"):
+    has_recorded = any(number for operation, number in done.items() if operation != "AUDIT")
+    if has_recorded or found.trail.metrics.running(done):
         logger.warning(
             "audit trail %r: instrument() has begun it as the environment says, so this"
             " AuditLogger has the trail %r. Make it before the first operation, or give it a name",
@@ -163,6 +164,7 @@ class AuditLogger(Recording, SdkLoggerInterface):
     #: Made of the environment alone: one of its name that the application makes replaces it.
     gives_way = False
     _environ: Mapping[str, str] = os.environ
+    _followed: AuditLogger | None = None
 
     def __init__(
         self,
@@ -213,18 +215,27 @@ class AuditLogger(Recording, SdkLoggerInterface):
         finally:
             del signing_key, pseudonymize, ship_to  # a traceback may show variables
         checked_provider(logger_provider)
+        registry = _registry(registry)
         if self._names_users:
             self._check_in_clear()
         before = _one_that_gives_way(self.settings.name)
+        try:
+            self._begin(registry, logger_provider)
+            import_module(_INSTRUMENTOR).register(self)
+        except BaseException:
+            if before is not None:
+                before.begin_again()
+            raise
+        if before is not None:
+            before.follow(self)
+
+    def _begin(self, registry: CollectorRegistry | None, logger_provider: Any) -> None:
         free_name = _free_name(self.settings.name)
-        self.trail = Trail(self.settings, free_name, _registry(registry), self._is_guest)
+        self.trail = Trail(self.settings, free_name, registry, self._is_guest)
         _trails[self.trail.name] = self.trail
         self._emitter = Emitter(self.trail, logger_provider)
         _loggers[self.trail.name] = self
         self._ending = finalize(self, _end, self.trail, self._emitter)
-        import_module(_INSTRUMENTOR).register(self)
-        if before is not None:
-            before.follow(self)
 
     def _check_in_clear(self) -> None:
         archive, erasable = self.settings.auto_export_path, self.settings.erasable
@@ -261,15 +272,24 @@ class AuditLogger(Recording, SdkLoggerInterface):
 
     def follow(self, other: AuditLogger) -> None:
         """Record in the trail of *other* from now on; its own has ended."""
-        for observe in self.trail.observers:
-            other.trail.watch(observe)
+        _pass_on(self.trail, other.trail)
         self.settings, self._emitter, self.trail = other.settings, other._emitter, other.trail
-        self._ending = finalize(self, _end, self.trail, self._emitter)
+        self._followed = other  # whose trail ends when nobody has either
         logger.info(
             "audit trail %r: the application's own logger; what it does not cover is recorded there"
             " as well",
             self.name,
         )
+
+    def begin_again(self) -> None:
+        """Have a trail as before, since the logger that it gave way to could not be made."""
+        ended = self.trail
+        try:
+            self._begin(None, self._emitter.given)
+        except Exception as exc:  # its caller has an error to see already
+            ended.fault("record", exc)
+        else:
+            _pass_on(ended, self.trail)
 
     # --- erasure ---------------------------------------------------------------------------
 
@@ -397,6 +417,14 @@ class AuditLogger(Recording, SdkLoggerInterface):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _pass_on(ended: Trail, trail: Trail) -> None:
+    """Have *trail* do what was asked of one that has *ended*."""
+    for observe in ended.observers:
+        trail.watch(observe)
+    for system in ended.metrics.systems:
+        trail.metrics.expect(system)
 
 
 def _end(trail: Trail, emitter: Emitter) -> None:

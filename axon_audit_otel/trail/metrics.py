@@ -207,7 +207,7 @@ class TrailMetrics:
             Whether it is one: never without a sampled span that can be marked. Never raises.
         """
         milliseconds = event["duration_ms"]
-        if milliseconds is None:
+        if milliseconds is None or "trace_id" not in event:  # of a bare fact
             return False
         place = bisect_left(DURATION_BUCKETS, milliseconds / 1000)
         label, now = self._label(event.get("system") or NO_SYSTEM), event.time_us
@@ -286,6 +286,11 @@ class TrailMetrics:
         timing.observe(milliseconds / 1000, trace_id, time_us / 1e6)
 
     # --- systems -----------------------------------------------------------------------------
+
+    @property
+    def systems(self) -> list[str]:
+        """Those that have a label of their own."""
+        return list(self._labels)
 
     def expect(self, system: str) -> None:
         """Begin the counts of *system* at 0, before its first operation: else what it does

@@ -44,14 +44,18 @@ class Emitter:
         logger_provider: What they go through. None: the global provider if it is an SDK's,
             as soon as it is set. Without one they go to the trail only; so they do where the
             trail ships them itself, and they would arrive twice.
+
+    Attributes:
+        given: That provider; None: the global one.
+        provider: The one in use.
     """
 
     def __init__(self, trail: Trail, logger_provider: Any = None) -> None:
         self._trail = trail
         self._processor = AuditLogRecordProcessor(trail)
         self._leave: finalize[..., Any] | None = None
-        self._given = logger_provider
-        self.provider: Any = None  # the one in use
+        self.given = logger_provider
+        self.provider: Any = None
         self._otel_logger: Any = None
         self._bind()
         trail.outlet.connect(self)
@@ -63,7 +67,7 @@ class Emitter:
         Raises:
             AuditConfigError: If it is none.
         """
-        self._given = checked_provider(logger_provider)
+        self.given = checked_provider(logger_provider)
         self.provider = None  # also where it is the global one, in use already
         self._bind()
         self.send_unsent()
@@ -85,7 +89,8 @@ class Emitter:
         try:
             self._bind()
             # In the middle of another event: it is sent after that, from `Outlet.unsent`.
-            if self._otel_logger is not None and not self._trail.is_busy():
+            is_to_send = self._otel_logger is not None and not self._trail.is_busy()
+            if is_to_send and draft.trail is self._trail:
                 if self._trail.outlet.unsent:  # older than this one
                     self.send_unsent()
                 self._send(self._otel_logger, draft, context)
@@ -93,7 +98,9 @@ class Emitter:
             self._trail.fault("emit", exc)
         if draft.encoded is None:
             try:
-                self._trail.record(draft)
+                # Of a trail that gave way meanwhile: hidden as that hides.
+                trail = draft.trail if isinstance(draft.trail, Trail) else self._trail
+                trail.record(draft)
             except Exception as exc:  # the instrumented call
                 self._trail.fault("record", exc)
         # Without a provider they wait, and need no look at each event.
@@ -114,7 +121,7 @@ class Emitter:
         if trail.is_busy():
             return
         outlet = trail.outlet
-        if self._given is None and trail.ships:
+        if self.given is None and trail.ships:
             outlet.unsent.clear()
         while outlet.unsent:
             try:
@@ -149,13 +156,13 @@ class Emitter:
 
     def _bind(self) -> None:
         """Use the given provider, else the global one; none if it is not an SDK's."""
-        if self._given is None:
+        if self.given is None:
             # No global provider, as before: quicker than to ask, which reads the environment.
             proxy = getattr(_logs, "_PROXY_LOGGER_PROVIDER", None)
             is_unset = getattr(_logs, "_LOGGER_PROVIDER", proxy) is None
             if is_unset and self.provider is proxy is not None:
                 return
-        provider = self._given or get_logger_provider()
+        provider = self.given or get_logger_provider()
         if provider is self.provider:
             return
         if self._leave is not None:
@@ -168,7 +175,7 @@ class Emitter:
         # The provider outlives this object; its processor must not keep the trail.
         self._leave = finalize(self, _reorder, provider, self._processor, keep=False)
         self._leave.atexit = False
-        if self._given is not None or not self._trail.ships:
+        if self.given is not None or not self._trail.ships:
             self._otel_logger = provider.get_logger(semconv.SCOPE_NAME, __version__)
 
 

@@ -20,6 +20,7 @@ import pytest
 from conftest import ListingAdapter, Make, MakeSystem, Run, until
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -434,8 +435,11 @@ class TestExemplars:
 
         def chosen(seconds: float, name: str = "STORE", ms: float = 5, system: str = "a") -> bool:
             time_ns = int((1_800_000_000 + seconds) * 1e9)
-            event = draft(name, "SUCCESS", duration_ms=ms, system=system, time_ns=time_ns)
             with tracer.start_as_current_span("work") as span:
+                trace = span.get_span_context()
+                event = draft(
+                    name, "SUCCESS", duration_ms=ms, system=system, time_ns=time_ns, span=trace
+                )
                 return metrics.choose_exemplar(event, span)
 
         assert [chosen(at) for at in (0, 0, 14.9, 15, 29.9, 30, 20)] == [
@@ -464,6 +468,31 @@ class TestExemplars:
             event = draft("STORE", "SUCCESS", duration_ms=5, span=context)
             assert not audit.trail.metrics.choose_exemplar(event, span)
             assert not event.exemplar
+
+    def test_a_bare_fact_is_none(
+        self,
+        make_audit: Make,
+        registry: CollectorRegistry,
+        tracer_provider: TracerProvider,
+        log_exporter: InMemoryLogRecordExporter,
+    ) -> None:
+        """What is left of an operation with an error that cannot be read names no trace: it is
+        counted, shown to observers and exported as any other."""
+
+        class UnreadableError(Exception):
+            def __str__(self) -> str:
+                raise RuntimeError("no text")
+
+        audit = make_audit(capture_content=True)
+        AxonInstrumentor().instrument(audit_logger=audit, tracer_provider=tracer_provider)
+        seen: list[str] = []
+        audit.trail.watch(lambda event: seen.append(event["operation"]))
+        with pytest.raises(UnreadableError), audit.operation("STORE", owner="alice"):
+            raise UnreadableError
+        assert audit.get_statistics()["total_events"] == 1
+        assert seen == ["STORE"]
+        (found,) = log_exporter.get_finished_logs()
+        assert (found.log_record.attributes or {})["axon.operation"] == "STORE"
 
     def test_of_a_record_from_elsewhere(
         self,

@@ -136,8 +136,8 @@ def test_no_secret_is_shown(asked: _Asked, cli: Cli, tmp_path: Path) -> None:
 async def test_what_retention_deleted_there(
     make_audit: Make, tmp_path: Path, cli: Cli, http: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rule of retention.sql, which spares what is held, says how long events are kept: what it has
-    deleted is not called lost, and not sent again to be deleted again."""
+    """The rule of retention.sql, which spares what is held, says how long events are kept: what it
+    has deleted is not called lost, and not sent again to be deleted again."""
     now, archive = time.time_ns(), tmp_path / "logs"
     monkeypatch.setattr(time, "time_ns", lambda: now - 500 * 86_400 * 10**9)
     await _filled(make_audit, archive, 30)

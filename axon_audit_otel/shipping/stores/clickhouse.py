@@ -145,7 +145,7 @@ class ClickHouse:
             yield StoredRecord(row.number, row.hash, row.records, row.intact if bodies else None)
 
     def keeps(self) -> float | None:
-        """As the table's TTL says, if that is of one age for all, or for all that no hold covers."""
+        """As the table's TTL says, if that is of one age for all; or for all without a hold."""
         self._columns()
         with suppress(ConnectionError):
             for row in self._ask(

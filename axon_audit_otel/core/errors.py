@@ -131,12 +131,13 @@ class MemoryOnlyWarning(UserWarning):
 
 @contextmanager
 def archive_errors(path: Path, *also: type[Exception]) -> Iterator[None]:
-    """Turn an `OSError` (or one of *also*) in the block into an `ArchiveError` with *path*."""
+    """Turn an `OSError` (or one of *also*) in the block into an `ArchiveError` with *path*; but for
+    a `ConnectionError`, which is of something else."""
     caught: tuple[type[Exception], ...] = (OSError, *also)
     try:
         yield
-    except ArchiveError:
-        raise  # it says more
+    except (ArchiveError, ConnectionError):
+        raise  # it says more; and who does not answer is no file
     except caught as exc:
         msg = f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
         raise ArchiveError(msg) from exc

@@ -356,3 +356,7 @@ async def test_no_store(make_audit: Make, archive: Path, start: Start, cli: Cli)
         done = cli("verify", archive, "--store", url, code=2)
         assert words in done.stderr
         assert "secret" not in done.stderr
+    away = "victorialogs+http://u:secret@127.0.0.1:9"
+    said = cli("replay", archive, "--store", away, "--endpoint", server.otlp, code=1).stderr
+    assert said.startswith("Error: http://127.0.0.1:9: ")  # and not: the archive cannot be read
+    assert "secret" not in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,45 @@ def test_no_secret_is_shown(asked: _Asked, cli: Cli, tmp_path: Path) -> None:
         assert words in done.stderr
         assert "secret" not in done.stderr
         assert _PASSWORD not in done.stderr
+
+
+async def test_what_retention_deleted_there(
+    make_audit: Make, tmp_path: Path, cli: Cli, http: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule of retention.sql, which spares what is held, says how long events are kept: what it
+    has deleted is not called lost, and not sent again to be deleted again."""
+    now, archive = time.time_ns(), tmp_path / "logs"
+    monkeypatch.setattr(time, "time_ns", lambda: now - 500 * 86_400 * 10**9)
+    await _filled(make_audit, archive, 30)
+    monkeypatch.undo()
+    await _filled(make_audit, archive, 10)
+    cli("replay", archive, "--endpoint", http.url)
+    server = ClickHouse(tmp_path / "clickhouse")
+    try:
+        server.prepare("retention.sql")
+        server.send(
+            "INSERT INTO audit_holds (name, until) VALUES ('case-17', now() - INTERVAL 450 DAY)"
+        )
+        server.send("SYSTEM RELOAD DICTIONARY audit_holds_ranges")
+        asked = _Asked(cli, archive, server, "audit_records", "audit_events_stored")
+        asked.insert(range(1, 41))
+        server.send("ALTER TABLE audit_events_stored MATERIALIZE TTL", mutations_sync=2)
+        assert asked.compare()["told"] == []  # all are held
+        server.send("INSERT INTO audit_holds (name, released) VALUES ('case-17', true)")
+        server.send("SYSTEM RELOAD DICTIONARY audit_holds_ranges")
+        server.send("ALTER TABLE audit_events_stored MATERIALIZE TTL", mutations_sync=2)
+        (told,) = asked.compare()["told"]
+        assert told.startswith("default: 30 events from before ")
+        assert told.endswith("are no longer in the store, which keeps none that old")
+        mended = cli("replay", archive, "--endpoint", http.url, "--store", asked.url, "--json")
+        done = json.loads(mended.stdout)
+        assert (done["sent"], done["too_old"], done["before"]) == (0, 30, 10)
+    finally:
+        server.stop()
+
+
+async def _filled(make_audit: Make, archive: Path, number: int) -> None:
+    audit = make_audit(auto_export_path=archive)
+    for _ in range(number):
+        await audit.log_event("STORE", user_id="alice")
+    audit.close()

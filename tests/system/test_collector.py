@@ -45,6 +45,7 @@ pytestmark = [pytest.mark.component, pytest.mark.usefixtures("without_start_reco
 BASES = ["gateway.yaml", "all-in-one.yaml"]
 OVERLAYS = sorted(str(path.relative_to(CONFIG)) for path in CONFIG.glob("overlays/*.yaml"))
 FILES = ["agent.yaml", *BASES, *OVERLAYS]
+NO_FILE = "overlays/no-audit-file.yaml"
 REQUIRED = {
     "GATEWAY_HOST": "localhost",
     "S3_BUCKET": "bucket",
@@ -57,8 +58,8 @@ Start = Callable[..., Collector]
 # --- the files -------------------------------------------------------------------------------
 
 
-def collector(*arguments: str) -> str:
-    """The output of the collector, which must end well."""
+def collector(*arguments: str, code: int = 0) -> str:
+    """The output of the collector, which must end with *code*."""
     done = subprocess.run(
         [str(binary()), *arguments],
         env={**os.environ, **REQUIRED},
@@ -67,20 +68,34 @@ def collector(*arguments: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr if code else done.stdout
 
 
 @pytest.mark.parametrize(
     "configs",
     [[name] for name in ["agent.yaml", *BASES]]
-    + [[base, overlay] for base, overlay in product(BASES, OVERLAYS)]
+    + [[base, overlay] for base, overlay in product(BASES, OVERLAYS) if overlay != NO_FILE]
     + [[base, *OVERLAYS] for base in BASES],
     ids=lambda names: "+".join(Path(name).stem for name in names[:3]) + "..." * (len(names) > 3),
 )
 def test_every_file_is_valid_alone_and_together(configs: list[str]) -> None:
     """The collector itself says so; overlays go with each other."""
     collector("validate", *(part for name in configs for part in ("--config", name)))
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_without_a_file_there_must_be_a_store(base: str) -> None:
+    """Without audit.jsonl and without a store, records would be acknowledged and gone: the
+    collector does not start. Each store will do, whichever overlay comes first."""
+    alone = ("validate", "--config", base, "--config", NO_FILE)
+    stores = ("clickhouse", "kafka", "loki", "object-storage", "victorialogs")
+    for others in ((), ("--config", "overlays/tempo.yaml")):
+        assert 'connector "forward/audit" used as exporter' in collector(*alone, *others, code=1)
+    for store in stores:
+        overlay = ("--config", f"overlays/{store}.yaml")
+        collector(*alone, *overlay)
+        collector("validate", "--config", base, *overlay, "--config", NO_FILE)
 
 
 def test_the_manifest_has_what_the_files_use_and_nothing_else() -> None:
@@ -690,6 +705,23 @@ def test_overlays_ship_to_what_speaks_otlp(start_collector: Start) -> None:
     assert instance not in json.dumps(resource)
     assert [record["body"] for record in store.logs()] == [{"stringValue": "an order"}]
     assert [span["name"] for span in store.spans()] == ["order"]
+
+
+def test_without_a_file_the_queue_has_it(start_collector: Start) -> None:
+    """Acknowledged while the store is away, and the gateway then killed: the store gets it."""
+    store = start_collector("all-in-one.yaml")
+    store.kill()
+    gateway = start_collector(
+        *("gateway.yaml", "overlays/victorialogs.yaml", NO_FILE),
+        "yaml:exporters::otlp_http/victorialogs-audit::logs_endpoint: " + f"{store.http}/v1/logs",
+    )
+    Application(gateway).log("kept", "axon.memory.audit")  # it was answered
+    gateway.kill()
+    gateway.start()
+    store.start()
+    wait(store.audit)
+    assert [record["body"] for record in store.audit()] == [{"stringValue": "kept"}]
+    assert gateway.files("audit") == []
 
 
 def test_the_queue_of_an_overlay_is_full(start_collector: Start) -> None:

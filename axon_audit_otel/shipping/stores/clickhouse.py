@@ -22,6 +22,7 @@ __all__ = ["ClickHouse"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _TABLES = ("audit_events_stored", "audit_events")  # of our schema; of the exporter's
+_HOLDS = "audit_holds_ranges"  # of retention.sql, whose rule asks it
 
 
 class _Columns(NamedTuple):
@@ -146,7 +147,7 @@ class ClickHouse:
             yield StoredRecord(row.number, row.hash, row.records, row.intact if bodies else None)
 
     def keeps(self) -> float | None:
-        """As the table's TTL says, if that is of one age for all."""
+        """As the table's TTL says, if that is of one age for all; or for all without a hold."""
         self._columns()
         with suppress(ConnectionError):
             for row in self._ask(
@@ -157,7 +158,9 @@ class ClickHouse:
             ):
                 _, ttl, rule = row.create_table_query.partition(" TTL ")
                 found = re.findall(r"toInterval(Day|Hour|Month|Year|Week)\((\d+)\)", rule)
-                if ttl and len(found) == 1 and " WHERE " not in rule:
+                _, condition, of = rule.partition(" WHERE ")
+                known = not condition or _HOLDS in of  # what is held, and lost, then counts as old
+                if ttl and len(found) == 1 and known:
                     return float(found[0][1]) * _SECONDS[found[0][0]]
                 return None if ttl else float(100 * _SECONDS["Year"])
         return None

@@ -39,7 +39,7 @@ WINGS = {
     "operations": "one audited call, of any memory library; the public `audit.operation`",
     "alerts": "the monitor in the process: rules, detector, warm-up from files",
     "trail": "the events of one logger: recorded, numbered, kept, counted, queried; settings",
-    "shipping": "sends events to a collector at least once, and checkpoints to witnesses",
+    "shipping": "sends events at least once, checkpoints to witnesses; compares stores",
     "verification": "finds altered, removed and inserted events; proofs for third parties",
     "otlp": "OpenTelemetry's wire format",
     "archive": "files: format, journal, seals, manifest, checkpoints, retention, search",

@@ -150,9 +150,10 @@ def assets(
 ) -> None:
     """Write dashboards, alert rules and collector configurations.
 
-    They are those of this version: three dashboards for Grafana, and one of them for VictoriaLogs
-    in place of Loki; recording rules and alerts for Prometheus with their runbook, an example for
-    Alertmanager, and configurations of an OpenTelemetry collector.
+    They are those of this version: three dashboards for Grafana, one of them also for
+    VictoriaLogs in place of Loki, and one more for events in ClickHouse; recording rules and
+    alerts for Prometheus with their runbook, an example for Alertmanager, configurations of an
+    OpenTelemetry collector, and the tables for ClickHouse.
     """
     files = _found()
     if runbook_url is not None:

@@ -7,11 +7,12 @@ __all__ = ["EPILOG", "EXAMPLES", "epilog_of"]
 #: Of the whole program.
 EPILOG = """\b
 Environment variables, the same as the application's:
-  AXON_AUDIT_ERASABLE      --keys
-  AXON_AUDIT_PSEUDONYMIZE  --pseudonymize
-  AXON_AUDIT_SIGNING_KEY   --signing-key
-  AXON_AUDIT_RECORD_READS  which readings of an archive are recorded
-  NO_COLOR, FORCE_COLOR    no colour; colour also in a pipe
+  AXON_AUDIT_ERASABLE       --keys
+  AXON_AUDIT_PSEUDONYMIZE   --pseudonymize
+  AXON_AUDIT_SIGNING_KEY    --signing-key
+  AXON_AUDIT_RECORD_READS   which readings of an archive are recorded
+  AXON_AUDIT_STORE_HEADERS  headers for --store: name=value,...
+  NO_COLOR, FORCE_COLOR     no colour; colour also in a pipe
 
 \b
 Exit codes:
@@ -39,6 +40,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "audit_logs",
         "audit_logs --key my-app.pub",
         "events.jsonl --otlp-json --archive audit_logs",
+        "audit_logs --store clickhouse+http://clickhouse:8123",
     ),
     "prove": (
         "evt_01a2... audit_logs --output proof.json",
@@ -62,7 +64,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "demo": ("", "--serve"),
     "index": ("audit_logs",),
     "mcp-proxy": ("--archive audit_logs -- python my_server.py",),
-    "replay": ("audit_logs --endpoint http://collector:4318",),
+    "replay": (
+        "audit_logs --endpoint http://collector:4318",
+        "audit_logs --store clickhouse+http://clickhouse:8123",
+    ),
 }
 
 

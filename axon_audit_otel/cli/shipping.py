@@ -103,11 +103,11 @@ def replay(
     """Send to a collector what it missed.
 
     Sends the events in DIRECTORY, an archive, that no collector has acknowledged, and then
-    remembers them as acknowledged. With --all it sends every event, for a new store. Receivers
-    drop duplicates by log.record.uid. Without --endpoint, and for TLS, compression, timeout and
-    further headers, the OTEL_EXPORTER_OTLP_* variables count; OTEL_SERVICE_NAME and
-    OTEL_RESOURCE_ATTRIBUTES name the source of the events. Exit code 1: not everything was
-    sent; the next call continues there.
+    remembers them as acknowledged. With --all it sends every event, for a new store. What a
+    receiver had already, it gets twice, with the same log.record.uid. Without --endpoint, and
+    for TLS, compression, timeout and further headers, the OTEL_EXPORTER_OTLP_* variables count;
+    OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES name the source of the events. Exit code 1:
+    not everything was sent; the next call continues there.
 
     What a receiver refused alone, or was too large, does not hold up the others: the archive
     keeps a list of it, and each call tries again.

@@ -1,6 +1,6 @@
 """Runs files of SQL in ClickHouse over HTTP, statement by statement; the database is made first.
 
-python3 apply.py http://clickhouse:8123 schema.sql retention.sql
+python3 apply.py http://clickhouse:8123 schema.sql views.sql
 
 Statements end with ; at the end of a line. CLICKHOUSE_DATABASE (otel), CLICKHOUSE_USERNAME
 (default) and CLICKHOUSE_PASSWORD (empty) are those of the collector. It needs Python 3.10 and

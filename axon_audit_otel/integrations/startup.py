@@ -132,8 +132,8 @@ def announce(audit: AuditLogger) -> None:
     if not (disabled or hasattr(trace.get_tracer_provider(), "add_span_processor")):
         logger.warning(
             "opentelemetry-instrument exports nothing, since no OpenTelemetry distro is"
-            " installed: pip install opentelemetry-distro. M%s. %s",
-            *(told[1:], hint),
+            " installed: pip install opentelemetry-distro. M%s%s",
+            *(told[1:], hint and f". {hint}"),
         )
     elif not (settings.auto_export_path or settings.ship_to or exports(provider)):
         logger.warning(

@@ -218,7 +218,13 @@ class AuditLogger(Recording, SdkLoggerInterface):
         registry = _registry(registry)
         if self._names_users:
             self._check_in_clear()
+        self._begin_alone(registry, logger_provider)
+
+    def _begin_alone(self, registry: CollectorRegistry | None, logger_provider: Any) -> None:
+        """Begin a trail, in place of the one of a logger that gives way, if there is one."""
         before = _one_that_gives_way(self.settings.name)
+        if before is not None and logger_provider is None:
+            logger_provider = before._emitter.given  # of `instrument`
         try:
             self._begin(registry, logger_provider)
             import_module(_INSTRUMENTOR).register(self)

@@ -125,3 +125,16 @@ def test_its_counts_begin_at_0(shared: AuditLogger) -> None:
     own = AuditLogger(registry=registry)
     labels = {"trail": own.name, "system": "notes", "operation": "STORE", "status": "SUCCESS"}
     assert registry.get_sample_value("axon_memory_operations_total", labels) == 0
+
+
+def test_its_records_go_where_those_of_the_other_went(
+    shared: AuditLogger, tmp_path: Path, log_exporter: InMemoryLogRecordExporter
+) -> None:
+    """`instrument` was given a logger provider; the application's logger was given none."""
+    own = AuditLogger(auto_export_path=tmp_path / "own", registry=CollectorRegistry())
+    log_exporter.clear()
+    shared.record("STORE", user_id="alice")
+    own.record("STORE", user_id="bob")
+    exported = [dict(one.log_record.attributes or {}) for one in log_exporter.get_finished_logs()]
+    users = [one["user.id"] for one in exported if one["axon.operation"] == "STORE"]
+    assert users == ["alice", "bob"]

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import Make, Run
@@ -191,6 +192,22 @@ class TestAnnouncement:
         """It names the collector that the trail ships to."""
         audit = make_audit(ship_to="http://127.0.0.1:9", logger_provider=None)
         assert "sent to the collector http://127.0.0.1:9" in self._line(caplog, audit_logger=audit)
+
+    def test_nothing_to_set_without_a_distro(
+        self,
+        make_audit: Make,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """The warning ends where there is nothing more to say."""
+        name = "opentelemetry.instrumentation.auto_instrumentation"
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        given = {"signing_key": new_key("k"), "ship_to": "http://127.0.0.1:9"}
+        audit = make_audit(auto_export_path=tmp_path, logger_provider=None, **given)
+        AxonInstrumentor().instrument(audit_logger=audit)
+        (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+        assert record.getMessage().endswith("the collector http://127.0.0.1:9/v1/logs")
 
     @pytest.mark.slow
     def test_no_distro(self, run_script: Run) -> None:

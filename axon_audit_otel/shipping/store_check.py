@@ -42,11 +42,13 @@ class Span(NamedTuple):
         first: Number of the event that it begins with.
         last: Number of the event that it ends with.
         missing: The lines of the events that the store does not have, by number.
+        events: How many were compared: of some numbers the archive has none any more.
     """
 
     first: int
     last: int
     missing: dict[int, bytes]
+    events: int
 
 
 class Differences:
@@ -127,7 +129,7 @@ class WriterCheck:
                 self.found.first = self.found.first or first
                 self.last = max(lines)
                 missing = self._compare(first, lines) if known else lines
-                yield Span(first, self.last, missing)
+                yield Span(first, self.last, missing, len(lines))
             self.found.lost += self._cursor.lost
 
     def beyond(self, highest: int) -> None:

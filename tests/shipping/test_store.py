@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli, Make, archived
+from conftest import Cli, Make, archived, sealed_files
 from receiver import Receiver
 from victoria_logs_server import VictoriaLogs
 
@@ -232,6 +232,23 @@ async def test_not_of_this_archive(
     _send_only(archive, server, range(20, 21), **{"audit.sequence.number": 21})
     words = "event 21 is in the store, and the archive never had it"
     assert asked.findings() == [("inserted", 21, words)]
+
+
+async def test_an_archive_with_a_gap(
+    make_audit: Make, archive: Path, start: Start, cli: Cli
+) -> None:
+    """What the archive lost is missing there, and nobody says that the store has it."""
+    server = start()
+    asked = _Asked(cli, archive, server)
+    audit = make_audit(auto_export_path=archive, max_events=10)
+    for _ in range(45):
+        await audit.log_event("STORE")
+    audit.close()
+    sealed_files(archive)[1].unlink()
+    done = asked.mend(code=1)
+    assert (done["sent"], done["before"], done["missing"]) == (35, 0, 10)
+    done = asked.mend(code=1)
+    assert (done["sent"], done["before"], done["missing"]) == (0, 35, 10)
 
 
 @pytest.mark.parametrize("number", ["none", "5KB", "3s", "-5", "2.5", "1e400", "NaN", "9" * 30])

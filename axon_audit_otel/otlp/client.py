@@ -12,6 +12,7 @@ import gzip
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -46,6 +47,7 @@ _PATH = "/v1/logs"
 _HTTP_PORT = 4318
 _METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 _SECRET = 8  # characters that a secret has at least
+_CUT = 4  # of one at the end of a text
 _LONGEST_S = 300.0  # that a receiver's wish to be left alone is respected
 
 
@@ -144,6 +146,11 @@ class Endpoint:
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= _SECRET:
                 text = text.replace(secret, "(a secret)")
+                # Of a long text only the beginning was read, which may end within one.
+                for size in range(len(secret) - 1, _CUT - 1, -1):
+                    if text.endswith(secret[:size]):
+                        text = f"{text[:-size]}(a secret)"
+                        break
         return text
 
     @classmethod
@@ -413,13 +420,15 @@ class _Grpc:
         return Answer("refused" if refused else "later", why, 0, self._wait(exc))
 
     def _wait(self, exc: Any) -> float:
+        from google.protobuf.message import DecodeError
         from google.rpc.error_details_pb2 import RetryInfo
 
         for key, value in exc.trailing_metadata() or ():
             if key == "google.rpc.retryinfo-bin":
-                info = RetryInfo.FromString(value)
-                delay: float = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
-                return min(max(delay, 0.0), _LONGEST_S)
+                with suppress(DecodeError):
+                    info = RetryInfo.FromString(value)
+                    delay: float = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+                    return min(max(delay, 0.0), _LONGEST_S)
         return 0.0
 
     def close(self) -> None:

@@ -217,9 +217,8 @@ class _Replay:
         keeps = self.store.keeps()
         since = 0.0 if keeps is None else time.time() - keeps
         for span in spans:
-            had = span.last - span.first + 1 - len(span.missing)
-            self._result.before += had
-            self._done += had
+            self._result.before += span.events - len(span.missing)
+            self._done += span.last - span.first + 1 - len(span.missing)
             wanted = {n: line for n, line in span.missing.items() if time_of(line) >= since}
             too_old = len(span.missing) - len(wanted)
             self._result.too_old += too_old

@@ -42,11 +42,13 @@ class Span(NamedTuple):
         first: Number of the event that it begins with.
         last: Number of the event that it ends with.
         missing: The lines of the events that the store does not have, by number.
+        events: How many were compared: of some numbers the archive has none any more.
     """
 
     first: int
     last: int
     missing: dict[int, bytes]
+    events: int
 
 
 class Differences:
@@ -104,9 +106,8 @@ class WriterCheck:
         self._bodies = bodies
         self._cursor = Cursor(directory, writer, 0, unlisted)
         self._cursor.patience = 0
-        files = WriterFiles(directory, writer)
-        files.look(Missing())
-        self._deleted = [file for file in files.files if file.state == "deleted"]
+        self._files = WriterFiles(directory, writer)
+        self._files.look(Missing())
         self.found = Differences()
         self.last = 0
 
@@ -127,7 +128,7 @@ class WriterCheck:
                 self.found.first = self.found.first or first
                 self.last = max(lines)
                 missing = self._compare(first, lines) if known else lines
-                yield Span(first, self.last, missing)
+                yield Span(first, self.last, missing, len(lines))
             self.found.lost += self._cursor.lost
 
     def beyond(self, highest: int) -> None:
@@ -231,11 +232,18 @@ class WriterCheck:
 
     def _only_there(self, number: int) -> None:
         """Note an event that only the store has."""
-        deleted = any(file.first <= number <= file.last for file in self._deleted)
-        if deleted or self._cursor.lost["missing"] or self._cursor.lost["unreadable"]:
+        was_deleted = self._was_deleted(number)
+        if not was_deleted and self._files.look(Missing()):  # meanwhile, perhaps
+            was_deleted = self._was_deleted(number)
+        if was_deleted or self._cursor.lost["missing"] or self._cursor.lost["unreadable"]:
             self.found.only_there += 1
         elif len(self.found.foreign) < 10 * _NAMED:
             self.found.foreign.add(number)
+
+    def _was_deleted(self, number: int) -> bool:
+        """Return True if retention deleted event *number*, as far as that is known."""
+        deleted = (file for file in self._files.files if file.state == "deleted")
+        return any(file.first <= number <= file.last for file in deleted)
 
 
 def _id_of(line: bytes) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import grpc
 import pytest
 import receiver as receivers
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
@@ -249,3 +251,35 @@ class TestSecrets:
         """What a receiver says of our headers goes without their values."""
         endpoint = Endpoint.resolve(headers={"authorization": "Bearer quetzal-1"}, environ={})
         assert endpoint.without_secrets("no such token: quetzal-1") == "no such token: (a secret)"
+
+    def test_repeated_and_cut(self) -> None:
+        """A long answer may end within a value; that has no begin of it."""
+        endpoint = Endpoint.resolve(headers={"x-key": "quetzal-0123456789"}, environ={})
+        for size in range(4, 18):
+            cut = "no such key: quetzal-0123456789"[: 13 + size]
+            assert endpoint.without_secrets(cut) == "no such key: (a secret)"
+        assert endpoint.without_secrets("a quick answer") == "a quick answer"
+
+
+def test_a_wish_that_cannot_be_read() -> None:
+    """A gRPC receiver's time to wait may be anything: it is unavailable, and nothing worse."""
+
+    def handle(request: Any, context: Any) -> bytes:
+        context.set_trailing_metadata((("google.rpc.retryinfo-bin", b"\xff\xff no message"),))
+        context.abort(grpc.StatusCode.UNAVAILABLE, "later")
+        return b""
+
+    method = grpc.unary_unary_rpc_method_handler(handle)
+    service = "opentelemetry.proto.collector.logs.v1.LogsService"
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(service, {"Export": method})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    client = connect(Endpoint.resolve(f"grpc://127.0.0.1:{port}", environ={}))
+    try:
+        assert client.send(b"") == Answer("later", "gRPC UNAVAILABLE: later")
+    finally:
+        client.close()
+        server.stop(None).wait()

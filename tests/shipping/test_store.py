@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli, Make, archived
+from conftest import Cli, Make, archived, retire, sealed_files
 from receiver import Receiver
 from victoria_logs_server import VictoriaLogs
 
@@ -234,6 +234,23 @@ async def test_not_of_this_archive(
     assert asked.findings() == [("inserted", 21, words)]
 
 
+async def test_an_archive_with_a_gap(
+    make_audit: Make, archive: Path, start: Start, cli: Cli
+) -> None:
+    """What the archive lost is missing there, and nobody says that the store has it."""
+    server = start()
+    asked = _Asked(cli, archive, server)
+    audit = make_audit(auto_export_path=archive, max_events=10)
+    for _ in range(45):
+        await audit.log_event("STORE")
+    audit.close()
+    sealed_files(archive)[1].unlink()
+    done = asked.mend(code=1)
+    assert (done["sent"], done["before"], done["missing"]) == (35, 0, 10)
+    done = asked.mend(code=1)
+    assert (done["sent"], done["before"], done["missing"]) == (0, 35, 10)
+
+
 @pytest.mark.parametrize("number", ["none", "5KB", "3s", "-5", "2.5", "1e400", "NaN", "9" * 30])
 async def test_numbers_that_are_none(
     make_audit: Make, archive: Path, start: Start, cli: Cli, number: str
@@ -274,6 +291,33 @@ async def test_what_retention_deleted_here(
     assert report["told"] == [
         f"default: events 1 to {first - 1}: no longer in the archive, so not compared"
     ]
+
+
+async def test_what_retention_deletes_meanwhile(
+    make_audit: Make, archive: Path, start: Start, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that go while the archive is compared are no damage: the archive had their events."""
+    from axon_audit_otel.shipping import store_check
+    from axon_audit_otel.shipping.store_report import verify_store
+    from axon_audit_otel.shipping.stores.address import open_store
+
+    monkeypatch.setattr(store_check, "_SPAN", 5)
+    server = start()
+    asked = _Asked(cli, archive, server)
+    await _fill(make_audit, archive, 45, max_events=10)
+    asked.replay()
+    files = sealed_files(archive)[:2]
+
+    def delete(done: int, total: int) -> None:
+        if done == 5:
+            retire(*files)
+
+    store = open_store(asked.url)
+    report = verify_store(archive, store, progress=delete)
+    store.close()
+    assert not files[1].exists()
+    assert (report.verdict, report.findings) == ("ok", [])
+    assert "10 events are in the store, and no longer in the archive" in report.told[0]
 
 
 async def test_what_the_store_no_longer_keeps(

@@ -964,7 +964,7 @@ class TestCommands:
         empty, missing = archive.with_name("empty"), archive.with_name("nope")
         empty.mkdir()
         for options in ([], ["--keys", keys_of(archive)]):
-            said = cli("erase", ALICE, missing, *options, code=1).stderr
+            said = cli("erase", ALICE, missing, *options, code=2).stderr
             assert "no such file or directory" in said
             assert "nope" in said
             assert "no audit files" in cli("erase", ALICE, empty, *options, code=1).stderr

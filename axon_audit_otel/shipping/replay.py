@@ -181,6 +181,7 @@ class _Replay:
     def _send_all(self, writer: str, after: int, pool: ThreadPoolExecutor) -> None:
         feed = self._open(writer, after)
         if feed is None:
+            self._result.missing += self._newest(writer) - after
             return
         feed.hurry()
         self._refused.clear()
@@ -196,6 +197,7 @@ class _Replay:
         files = self._unlisted.get(writer, ())
         source = source_of(self._directory, writer, files[0].path if files else None)
         if not source.stream:
+            self._result.missing += self._newest(writer)
             return
         assert self.store is not None
         number, trail = confirmed(self._directory, writer, files)

@@ -115,6 +115,11 @@ class _StoreCheck:
             unlisted = files.get(name, [])
             source = source_of(self._directory, name, unlisted[0].path if unlisted else None)
             if not source.stream:
+                if newest[name]:
+                    words = f"which trail it is of: {newest[name]:,} events were not compared"
+                    self.findings.add(
+                        name, None, "unreadable", f"its manifest does not say {words}"
+                    )
                 continue
             number, trail = acked[name]
             source = Source(trail or name, source.stream)

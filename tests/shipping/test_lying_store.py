@@ -5,10 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+from conftest import Make
+from receiver import Receiver
 
+from axon_audit_otel.archive.directory import newest_number
+from axon_audit_otel.otlp.client import Endpoint
+from axon_audit_otel.shipping.replay import replay
+from axon_audit_otel.shipping.store_report import verify_store
 from axon_audit_otel.shipping.stores.address import open_store
 from axon_audit_otel.shipping.stores.store import Store, StoredStream
 
@@ -84,6 +91,28 @@ def test_one_trail_of_two_names(store: Open) -> None:
         yield b'{"trail":"old","stream":"s","records":"4","first":"1","last":"4"}\n'
 
     assert store("victorialogs", answer).streams() == [StoredStream("new", "s", 9, 1, 9)]
+
+
+async def test_a_trail_whose_id_is_lost(
+    store: Open, make_audit: Make, tmp_path: Path, http: Receiver
+) -> None:
+    """Where the archive does not say which trail it is of, nothing was compared or sent, and that
+    is said."""
+    audit = make_audit(auto_export_path=tmp_path, max_events=5)
+    for _ in range(12):
+        await audit.log_event("STORE")
+    audit.close()
+    manifest = tmp_path / "default.manifest"
+    manifest.write_bytes(b"{" + manifest.read_bytes())
+    count = newest_number(tmp_path, "default")  # and the end of the trail
+    report = verify_store(tmp_path, store("victorialogs", lambda query: iter(())))
+    (finding,) = report.findings
+    assert (report.verdict, finding.kind, finding.file) == ("damage", "unreadable", "default")
+    assert f"{count} events were not compared" in finding.explanation
+    endpoint = Endpoint.resolve(http.url, "http/protobuf", environ={})
+    assert replay(tmp_path, endpoint, {}).missing == count
+    other = store("victorialogs", lambda query: iter(()))
+    assert replay(tmp_path, endpoint, {}, store=other).missing == count
 
 
 @pytest.mark.parametrize("piece", [b"\n" * 65_536, b"x\n" * 32_768])

@@ -251,5 +251,7 @@ def test_servers_with_workers(tmp_path: Path, command: tuple[str, ...]) -> None:
         wait(enough)
     events = [event for event in archived(tmp_path / "logs") if event.operation == "STORE"]
     assert len(events) == answered.total()
-    assert len(list((tmp_path / "logs").glob("*.manifest"))) == len(answered)
-    assert verify(tmp_path / "logs").ok
+    found = verify(tmp_path / "logs")
+    # A worker of uvicorn ends without exit handlers, and leaves its journal to the next start.
+    assert len([writer for writer in found.writers if writer.events]) == len(answered)
+    assert found.ok

@@ -681,7 +681,7 @@ def test_whatever_is_done(rounds: list[list[Any]], closes: list[bool], record: b
     _attack(rounds, closes, record)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # four minutes
 @settings(deadline=None, max_examples=200)
 @given(st.lists(_steps, min_size=1, max_size=3), _closes, st.booleans())
 def test_whatever_is_done_more(rounds: list[list[Any]], closes: list[bool], record: bool) -> None:

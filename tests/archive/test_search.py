@@ -266,7 +266,7 @@ def test_any_history(worker: subprocess.Popen[str], cli: Cli, **history: Any) ->
     _try(worker, cli, **history)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # five minutes
 @settings(_settings, max_examples=500)
 @_histories
 def test_many_histories(worker: subprocess.Popen[str], cli: Cli, **history: Any) -> None:

@@ -14,7 +14,6 @@ from urllib.parse import quote
 with warnings.catch_warnings():  # of the classic schema, which every Grafana still imports
     warnings.simplefilter("ignore", DeprecationWarning)
     from grafana_foundation_sdk.builders import common, dashboard, stat, table, timeseries
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import (
     BigValueColorMode,
     BigValueGraphMode,
@@ -39,6 +38,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from . import colors
+from .pages import as_json
 
 _TYPE = "grafana-clickhouse-datasource"
 _SOURCE = DataSourceRef(type_val=_TYPE, uid="${clickhouse}")
@@ -325,18 +325,5 @@ def build() -> str:
         .variables(_variables())
         .link(links.as_dropdown(False).include_vars(False).keep_time(True))
     )
-    number = 0
     rows = {"Is it whole?": _whole(), "Activity": _activity(), "Events": _events()}
-    for name, panels in rows.items():
-        number += 1
-        made = made.with_row(dashboard.Row(name).id(number))
-        for panel in panels:
-            number += 1
-            made = made.with_panel(panel.id(number))
-    board = made.build()
-    shown: Any
-    for shown in board.links or ():
-        shown.placement = None  # on the page, not in a menu
-    for variable in (board.templating and board.templating.list_val) or ():
-        variable.auto = variable.auto_count = variable.auto_min = None  # of intervals only
-    return json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+    return as_json(made, rows)

@@ -23,7 +23,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from . import colors
 from .objectives import OBJECTIVES
 
-__all__ = ["EVERY", "METRICS", "choice", "log_choice", "page", "source", "text"]
+__all__ = ["EVERY", "METRICS", "as_json", "choice", "log_choice", "page", "source", "text"]
 
 METRICS = DataSourceRef(type_val="prometheus", uid="${datasource}")
 _ALL = VariableOption(selected=True, text="All", value="$__all")
@@ -122,6 +122,11 @@ def page(
     )
     for link in _links():
         made = made.link(link)
+    return as_json(made, rows)
+
+
+def as_json(made: Any, rows: dict[str, list[Any]]) -> str:
+    """The JSON of a dashboard with these panels, by the names of their rows."""
     number = 0
     for name, panels in rows.items():
         number += 1

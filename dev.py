@@ -5,7 +5,7 @@ Needs only Python 3.10 or newer. Makes a virtual environment in ``.venv`` (and m
 after a change of ``pyproject.toml``), and runs one command in it:
 
     demo [OPTIONS]   a recorded day of an AI agent (axon-audit demo --help)
-    test [OPTIONS]   the tests that need no server, two minutes (pytest --help)
+    test [OPTIONS]   the tests that need no server, two to three minutes (pytest --help)
     check            ruff and mypy, strict
     docs             the documentation as a site, in site/
     preview          pictures of the dashboards (needs npm, prometheus and chromium)

@@ -109,6 +109,7 @@ def agent_events(count: int) -> Iterator[dict[str, Any]]:
             "duration_ms": number % 900 / 10,
             "trace_id": f"{number + 1:032x}",
             "span_id": f"{number + 1:016x}",
+            "trace_flags": "01",
             "action": "MemorySystem.store" if is_store else "MemorySystem.recall",
             "system": "axon",
             "subjects": [user],

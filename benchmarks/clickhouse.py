@@ -69,7 +69,7 @@ def events(count: int, trail: int, rare: int) -> Iterator[bytes]:
             f',"entry_ids":["{_COMMA.join(entries)}"],"metadata":{facts}'
             f',"status":"{"FAILURE" if number % 101 == 0 else "SUCCESS"}"'
             f',"duration_ms":{round(chance.lognormvariate(1, 1), 3) + 0.001:.3f}5'
-            f',"trace_id":"{trace[18:50]}","span_id":"{trace[50:66]}"'
+            f',"trace_id":"{trace[18:50]}","span_id":"{trace[50:66]}","trace_flags":"01"'
             f',"action":"MemorySystem.{what}","system":"axon","subjects":["{user}"]'
             f',"fingerprints":{{{",".join(prints)}}},"sequence":{number}{previous}}}'
         ).encode()

@@ -36,6 +36,7 @@ FULL: dict[str, Any] = {
     "subject_id": "bob",
     "trace_id": "0af7651916cd43dd8448eb211c80319c",
     "span_id": "b7ad6b7169203331",
+    "trace_flags": "01",
     "action": "MemorySystem.store",
     "system": "axon",
     "store": "persistent",
@@ -130,7 +131,16 @@ hostile_events = st.builds(
         name: _maybe(texts)
         for name in (
             *("user_id", "session_id", "error_message", "error_type", "subject_id", "trace_id"),
-            *("span_id", "action", "system", "store", "agent_id", "on_behalf_of", "purpose"),
+            *(
+                "span_id",
+                "trace_flags",
+                "action",
+                "system",
+                "store",
+                "agent_id",
+                "on_behalf_of",
+                "purpose",
+            ),
         )
     },
 )

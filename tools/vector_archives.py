@@ -98,6 +98,7 @@ def plain(archive: Path) -> None:
             store="default",
             trace_id="0af7651916cd43dd8448eb211c80319c",
             span_id="b7ad6b7169203331",
+            trace_flags="01",
         )
     shipped = Acknowledgements(archive, "default", stream_of(archive, "default"), "default")
     shipped.save(6, last_hash(archive))

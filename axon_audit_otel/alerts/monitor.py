@@ -36,6 +36,7 @@ __all__ = ["SecurityMonitor"]
 
 _WAIT_S = (0.01, 60.0)  # between two looks at what is over: at least, and at most
 _LATE_US = 60_000_000  # how much later than the warm-up an event may come that it has read
+_TRACE = ("trace_id", "span_id", "trace_flags")  # of the event that an alert is about
 _Callback = Callable[[Alert], Any]
 
 
@@ -330,9 +331,7 @@ def _record(alert: Alert, state: str, audit: AuditLogger, cause: Draft | None) -
         facts["resolved_at"] = format_time(to_microseconds(alert.resolved_at))
     if alert.entry_ids:
         facts["entry_ids"] = list(alert.entry_ids)
-    trace: dict[str, Any] = (
-        {} if cause is None else {name: cause.get(name) for name in ("trace_id", "span_id")}
-    )
+    trace: dict[str, Any] = {} if cause is None else {name: cause.get(name) for name in _TRACE}
     return draft(
         "AUDIT", "SUCCESS", metadata=facts, subject_id=alert.user_id, trail=audit.trail, **trace
     )

@@ -40,6 +40,7 @@ COLUMNS: dict[str, tuple[Any, str]] = {
     "subject_id": (_TEXT, "whose data it was, where the actor is known as well"),
     "trace_id": (_TEXT, "W3C trace id, 32 hex digits"),
     "span_id": (_TEXT, "W3C span id, 16 hex digits"),
+    "trace_flags": (_TEXT, "W3C trace flags, 2 hex digits: odd where it is sampled"),
     "action": (_NAME, "the method that did it"),
     "system": (_NAME, "the memory's library"),
     "store": (_NAME, "which store of that"),

@@ -32,6 +32,7 @@ __all__ = [
         "checked_duration",
         "checked_ids",
         "draft",
+        "flags_text",
         "intent",
         "note_many",
     ),
@@ -105,6 +106,7 @@ def draft(
     subject_id: str | None = None,
     trace_id: str | None = None,
     span_id: str | None = None,
+    trace_flags: str | None = None,
     span: SpanContext | None = None,
     action: str | None = None,
     system: str | None = None,
@@ -115,10 +117,10 @@ def draft(
     """An event without its place in a trail. What is not ours goes through
     `PrivacyPolicy.event` before it is recorded: that makes JSON types of it, and redacts it.
 
-    Its time is *time_ns* or now, its trace that of *span*, if that is one, else *trace_id* and
-    *span_id*. Of more ids than *most_ids*, or than an event can carry, it has their number
-    (`Draft.uncarried`), of those of entries their digest as well; further subjects are in
-    `Draft.further`. *entries* is how many the
+    Its time is *time_ns* or now, its trace that of *span*, if that is one, else *trace_id*,
+    *span_id* and *trace_flags*. Of more ids than *most_ids*, or than an event can carry, it has
+    their number (`Draft.uncarried`), of those of entries their digest as well; further subjects
+    are in `Draft.further`. *entries* is how many the
     operation handled, if that is another number.
     """
     now = min(max(time_ns, FIRST_US * 1000), LAST_US * 1000) if time_ns else time.time_ns()
@@ -149,10 +151,13 @@ def draft(
     if span is not None and span.is_valid:
         trace_id = span.trace_id.to_bytes(16, "big").hex()
         span_id = span.span_id.to_bytes(8, "big").hex()
+        trace_flags = flags_text(span.trace_flags)
     if trace_id is not None:
         event["trace_id"] = trace_id
     if span_id is not None:
         event["span_id"] = span_id
+    if trace_flags is not None:
+        event["trace_flags"] = trace_flags
     if action is not None:
         event["action"] = action
     if system is not None:
@@ -174,6 +179,11 @@ def draft(
     event.time_us = time_us
     event.trail = trail
     return event
+
+
+def flags_text(flags: int) -> str | None:
+    """*flags* of a span as an event has them: 2 hex digits, None if none is set."""
+    return f"{flags & 0xFF:02x}" if flags else None
 
 
 def add_later(event: Draft, later: Later | Acting | Told) -> None:

@@ -136,6 +136,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         subject_id: Whose data it was, where the actor is known as well.
         trace_id: W3C trace id, 32 hex digits.
         span_id: W3C span id, 16 hex digits.
+        trace_flags: W3C trace flags, 2 hex digits, if any is set; odd where it is sampled.
         action: The method that did it, as its library names it: ``MemorySystem.store``.
         system: The memory's library: ``axon``.
         store: Which store of that.
@@ -164,6 +165,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     subject_id: str | None = None
     trace_id: str | None = None
     span_id: str | None = None
+    trace_flags: str | None = None
     action: str | None = None
     system: str | None = None
     store: str | None = None
@@ -233,6 +235,7 @@ FIELD_KINDS: dict[str, FieldKind] = {
     "subject_id": "person",
     "trace_id": "plain",
     "span_id": "plain",
+    "trace_flags": "plain",
     "action": "name",
     "system": "name",
     "store": "name",

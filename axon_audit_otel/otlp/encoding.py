@@ -7,6 +7,7 @@ by field: the generated classes take five times as long.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -46,6 +47,7 @@ class _Fields(_Required, total=False):
     subject_id: str
     trace_id: str
     span_id: str
+    trace_flags: str
     action: str
     system: str
     store: str
@@ -69,6 +71,7 @@ class Record(NamedTuple):
         severity: Number and text.
         trace_id: 32 hex digits, or "".
         span_id: 16 hex digits, or "".
+        flags: W3C trace flags of the span, 0 to 255; odd where it is sampled.
         attributes: By name: text, int or float.
         body: The event's canonical JSON.
         event_name: Name of the kind of record: an event, or a checkpoint.
@@ -81,6 +84,7 @@ class Record(NamedTuple):
     attributes: dict[str, Any]
     body: bytes
     event_name: str = semconv.EVENT_NAME
+    flags: int = 0
 
 
 def record_of(line: bytes, source: Source) -> Record:
@@ -107,6 +111,7 @@ def record_of(line: bytes, source: Source) -> Record:
         _id(event.get("span_id"), 16),
         attributes,
         line,
+        flags=_flags(event.get("trace_flags")),
     )
 
 
@@ -118,6 +123,14 @@ def _id(text: str | None, digits: int) -> str:
         return text.lower() if any(bytes.fromhex(text)) and " " not in text else ""
     except ValueError:
         return ""
+
+
+def _flags(text: str | None) -> int:
+    """The flags in *text*, 2 hex digits; 0 if it is anything else."""
+    return int(text, 16) if text is not None and _FLAGS.fullmatch(text) else 0
+
+
+_FLAGS = re.compile("[0-9A-Fa-f]{2}")
 
 
 class Envelope:
@@ -178,6 +191,7 @@ def _varint(number: int) -> bytes:
 
 
 _VARINTS = tuple(map(_varint, range(1 << 12)))
+_fixed32 = struct.Struct("<I").pack
 _fixed64 = struct.Struct("<Q").pack
 _double = struct.Struct("<d").pack
 
@@ -236,6 +250,8 @@ def encode(record: Record) -> bytes:
         ids = _field(b"\x4a", bytes.fromhex(record.trace_id))
     if record.span_id:
         ids += _field(b"\x52", bytes.fromhex(record.span_id))
+    if record.flags:
+        ids += b"\x45" + _fixed32(record.flags)
     body = _field(b"\x2a", _field(b"\x0a", record.body))
     parts = [b"\x09", time, _SEVERITIES[record.severity], body]
     for key, value in record.attributes.items():
@@ -287,4 +303,6 @@ def _json_record(record: Record) -> dict[str, Any]:
         fields["traceId"] = record.trace_id
     if record.span_id:
         fields["spanId"] = record.span_id
+    if record.flags:
+        fields["flags"] = record.flags
     return fields

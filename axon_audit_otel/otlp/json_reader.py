@@ -69,12 +69,18 @@ class LogRecord(msgspec.Struct, rename="camel"):
     attributes: list[_KeyValue] = []
     trace_id: str = ""
     span_id: str = ""
+    flags: int | str = 0
     event_name: str = ""
 
     @property
     def time_ns(self) -> int:
         """Time of the record: Unix time in nanoseconds; 0 without one."""
         return int(_number(self.time_unix_nano, int) or 0)
+
+    @property
+    def trace_flags(self) -> int:
+        """W3C trace flags, 0 without any; the other bits of ``flags`` are reserved."""
+        return int(_number(self.flags, int) or 0) & 0xFF
 
     @property
     def text(self) -> str | None:

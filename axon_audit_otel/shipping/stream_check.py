@@ -141,6 +141,7 @@ class StreamCheck:
             ("severity", (record.severity_text, expected.severity[1])),
             ("trace id", (record.trace_id.lower(), expected.trace_id)),
             ("span id", (record.span_id.lower(), expected.span_id)),
+            ("trace flags", (record.trace_flags, expected.flags)),
         ):
             if value[0] and value[1] and value[0] != value[1]:
                 return place, f"its {name} is not what its body says"

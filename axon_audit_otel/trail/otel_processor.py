@@ -16,7 +16,7 @@ from opentelemetry.trace import get_current_span
 from ..core import semconv
 from ..core.errors import AuditConfigError, shown
 from ..core.files import DECODE_ERRORS
-from ..events.draft import Draft, Later, draft
+from ..events.draft import Draft, Later, draft, flags_text
 from ..events.identifiers import ID_TYPES, identifier, identifiers
 from ..events.identity import named_or_current
 from ..events.log_attributes import ATTRIBUTES, add_place, attributes_of
@@ -202,9 +202,7 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
         error_message=None if message is None else str(message),
         error_type=text("error_type", semconv.ERROR_TYPE, semconv.EXCEPTION_TYPE),
         subject_id=text("subject_id", semconv.AXON_SUBJECT_ID),
-        trace_id=f"{record.trace_id:032x}" if record.trace_id else None,
-        span_id=f"{record.span_id:016x}" if record.span_id else None,
-        **{**acting, **later},
+        **{**acting, **later, **_trace(record)},
     )
     event.private, event.namer = private, namer
     trail.policy.event(event, foreign=True)
@@ -212,6 +210,17 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
     if span.get_span_context().span_id == record.span_id:
         trail.metrics.choose_exemplar(event, span)
     return event
+
+
+def _trace(record: LogRecord) -> dict[str, Any]:
+    """The fields of an event that say to which span *record* belongs."""
+    if not record.trace_id:
+        return {}
+    return {
+        "trace_id": f"{record.trace_id:032x}",
+        "span_id": f"{record.span_id:016x}" if record.span_id else None,
+        "trace_flags": flags_text(record.trace_flags or 0),
+    }
 
 
 def _fields(body: Any) -> dict[str, Any]:

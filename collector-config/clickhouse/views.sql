@@ -9,7 +9,7 @@ SELECT event_id, timestamp, operation, status, user_id, session_id, entry_ids, s
     on_behalf_of, JSONExtractString(body, 'purpose') AS purpose, system, store, action, error_type,
     JSONExtractString(body, 'error_message') AS error_message, duration_ms, deleted,
     JSONExtractRaw(body, 'metadata') AS metadata, JSONExtract(body, 'derived_from', 'Array(String)') AS derived_from,
-    trace_id, span_id, trail, stream, sequence, JSONExtractString(body, 'previous_hash') AS previous_hash,
+    trace_id, span_id, JSONExtractString(body, 'trace_flags') AS trace_flags, trail, stream, sequence, JSONExtractString(body, 'previous_hash') AS previous_hash,
     lower(hex(SHA256(concat(char(0), body)))) AS hash, claimed_hash, contradicts, masked, service, resource, body
 FROM audit_events_stored FINAL;
 

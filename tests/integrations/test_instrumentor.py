@@ -54,6 +54,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import TraceFlags
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
@@ -1020,6 +1021,7 @@ class TestSurroundings:
         event = only_event(audit)
         assert event.trace_id is not None
         assert len(event.trace_id) == 32
+        assert not int(event.trace_flags or "00", 16) & TraceFlags.SAMPLED
         assert audit.get_statistics()["by_operation"]["STORE"] == 1
         assert "trace_id=" not in generate_latest(registry).decode()
 

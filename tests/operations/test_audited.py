@@ -79,7 +79,9 @@ class TestOneEvent:
             "gen_ai.memory.store.id": "n1",
             "user.id": "alice",
         }
-        assert only_event(audit).span_id == format(span.context.span_id, "016x")
+        event = only_event(audit)
+        assert event.span_id == format(span.context.span_id, "016x")
+        assert event.trace_flags == f"{span.context.trace_flags:02x}"
 
     def test_metrics_agree(self, audit: AuditLogger) -> None:
         """It is counted as any other operation."""

@@ -68,7 +68,7 @@ async def test_record_says_what_the_event_says(audit: AuditLogger) -> None:
         b'"user_id":"bob","session_id":"s","entry_ids":["e"],"metadata":{},"status":"FAILURE",'
         b'"duration_ms":45.2,"error_type":"KeyError","subject_id":"carol",'
         b'"trace_id":"0af7651916cd43dd8448eb211c80319c","span_id":"b7ad6b7169203331",'
-        b'"sequence":7,"previous_hash":"' + b"ab" * 32 + b'"}'
+        b'"trace_flags":"03","sequence":7,"previous_hash":"' + b"ab" * 32 + b'"}'
     )
     message = ExportLogsServiceRequest.FromString(
         Envelope(RESOURCE).protobuf([encode(record_of(line, SOURCE))])
@@ -81,6 +81,7 @@ async def test_record_says_what_the_event_says(audit: AuditLogger) -> None:
     assert (record.severity_number, record.severity_text) == (17, "ERROR")
     assert record.trace_id.hex() == "0af7651916cd43dd8448eb211c80319c"
     assert record.span_id.hex() == "b7ad6b7169203331"
+    assert record.flags == 3
     assert record.body.string_value.encode() == line
     kinds = {pair.key: pair.value.WhichOneof("value") for pair in record.attributes}
     values = {pair.key: getattr(pair.value, kinds[pair.key]) for pair in record.attributes}

@@ -179,7 +179,7 @@ var eventFields = []struct {
 	{"user_id", "text?", false}, {"session_id", "text?", false}, {"entry_ids", "texts", false},
 	{"metadata", "object", false}, {"status", "status", false}, {"duration_ms", "float?", false},
 	{"error_message", "text", true}, {"error_type", "text", true}, {"subject_id", "text", true},
-	{"trace_id", "text", true}, {"span_id", "text", true}, {"action", "text", true},
+	{"trace_id", "text", true}, {"span_id", "text", true}, {"trace_flags", "text", true}, {"action", "text", true},
 	{"system", "text", true}, {"store", "text", true}, {"subjects", "texts", true},
 	{"agent_id", "text", true}, {"on_behalf_of", "text", true}, {"purpose", "text", true},
 	{"fingerprints", "object of texts", true}, {"derived_from", "texts", true},

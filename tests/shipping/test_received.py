@@ -16,6 +16,7 @@ from conftest import Cli, Make
 from google.protobuf import json_format
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import ArchiveError, AuditConfigError, AuditLogger
@@ -36,14 +37,16 @@ Records = list[dict[str, Any]]
 @pytest.fixture(name="records")
 async def _records(audit: AuditLogger) -> Records:
     """A trail's records in OTLP's JSON."""
-    for number in range(COUNT):
-        await audit.log_event(
-            "RECALL",
-            user_id=f"user_{number}",
-            session_id="s",
-            entry_ids=["e"],
-            duration_ms=number / 3,
-        )
+    span = NonRecordingSpan(SpanContext(0xABC, 0xDEF, is_remote=True, trace_flags=TraceFlags(1)))
+    with use_span(span):
+        for number in range(COUNT):
+            await audit.log_event(
+                "RECALL",
+                user_id=f"user_{number}",
+                session_id="s",
+                entry_ids=["e"],
+                duration_ms=number / 3,
+            )
     lines = [event.to_json() for event in reversed(audit.query_events())]
     source = Source("default", "0123456789abcdef")
     request = json.loads(Envelope({}).json([record_of(line, source) for line in lines]))
@@ -179,6 +182,10 @@ def _alter_severity(record: dict[str, Any]) -> None:
     record["severityText"] = "ERROR"
 
 
+def _alter_flags(record: dict[str, Any]) -> None:
+    record["flags"] = 3 - record["flags"]
+
+
 ALTERATIONS = [
     *(
         _alter_body,
@@ -190,7 +197,7 @@ ALTERATIONS = [
         _lose_user,
         _add_error,
     ),
-    *(_alter_duration, _alter_number, _alter_previous, _alter_time, _alter_severity),
+    *(_alter_duration, _alter_number, _alter_previous, _alter_time, _alter_severity, _alter_flags),
 ]
 
 

@@ -26,6 +26,7 @@ from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import (
@@ -283,14 +284,27 @@ class TestIdentity:
             event = await audit.log_event("STORE")
         assert event.trace_id == f"{span.get_span_context().trace_id:032x}"
         assert event.span_id == f"{span.get_span_context().span_id:016x}"
+        assert event.trace_flags == f"{span.get_span_context().trace_flags:02x}"
+        assert int(event.trace_flags, 16) & TraceFlags.SAMPLED
         assert (await audit.log_event("STORE")).trace_id is None
 
     async def test_unsampled_trace(self, audit: AuditLogger) -> None:
-        """A span that is not sampled names the trace all the same."""
+        """A span that is not sampled names the trace all the same, and says so."""
         tracer = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("test")
         with tracer.start_as_current_span("work") as span:
             event = await audit.log_event("STORE")
         assert event.trace_id == f"{span.get_span_context().trace_id:032x}"
+        assert not int(event.trace_flags or "00", 16) & TraceFlags.SAMPLED
+
+    async def test_trace_without_flags(self, audit: AuditLogger) -> None:
+        """Where no flag is set, the event has none."""
+        span = NonRecordingSpan(
+            SpanContext(0xABC, 0xDEF, is_remote=True, trace_flags=TraceFlags(0))
+        )
+        with use_span(span):
+            event = await audit.log_event("STORE")
+        assert event.trace_id == f"{0xABC:032x}"
+        assert b"trace_flags" not in event.to_json()
 
 
 class _Colour(Enum):

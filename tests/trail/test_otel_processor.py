@@ -369,6 +369,7 @@ class TestRecordsOfOthers:
         )
         event = only_event(audit)
         assert (event.trace_id, event.span_id) == (f"{0xABC:032x}", f"{0xDEF:016x}")
+        assert event.trace_flags == "01"
 
     def test_time(self, audit: AuditLogger, logger_provider: LoggerProvider) -> None:
         """Without a time of its own, a record happened when it was observed, or now."""
@@ -507,10 +508,11 @@ class TestDownstream:
         log_exporter: InMemoryLogRecordExporter,
         tracer_provider: TracerProvider,
     ) -> None:
-        """The record belongs to the span that was current."""
+        """The record belongs to the span that was current, as the event does."""
         with tracer_provider.get_tracer("test").start_as_current_span("work") as span:
-            await audit.log_event("STORE")
+            event = await audit.log_event("STORE")
         (record,) = shipped(log_exporter)
+        assert event.trace_flags == f"{record.trace_flags:02x}"
         assert record.trace_id == span.get_span_context().trace_id
         assert record.span_id == span.get_span_context().span_id
 

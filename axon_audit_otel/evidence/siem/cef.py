@@ -154,6 +154,7 @@ ROWS: tuple[Row, ...] = (
     field("axonStore", "store"),
     field("axonTraceId", "trace_id"),
     field("axonSpanId", "span_id"),
+    field("axonTraceFlags", "trace_flags"),
     field("axonDerivedFrom", "derived_from"),
     Row("axonFingerprints", "fingerprints", lambda e, o: told_fingerprints(e)),
     Row("axonTrailId", "id of the chain", lambda e, o: o.stream or None),

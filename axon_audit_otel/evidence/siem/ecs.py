@@ -116,6 +116,7 @@ ROWS: tuple[Row, ...] = (
     Row("axon.operation", "operation", lambda e, o: e.operation.value),
     Row("axon.status", "status", lambda e, o: e.status.value),
     Row("axon.record", "metadata `record`", lambda e, o: record_name(e)),
+    field("axon.trace_flags", "trace_flags"),
     field("axon.action", "action"),
     field("axon.system", "system"),
     field("axon.store", "store"),

@@ -172,6 +172,7 @@ ROWS: tuple[Row, ...] = (
     Row("unmapped.fingerprints", "fingerprints", lambda e, o: told_fingerprints(e)),
     field("unmapped.duration_ms", "duration_ms"),
     field("unmapped.span_id", "span_id"),
+    field("unmapped.trace_flags", "trace_flags"),
     Row("unmapped.metadata", "metadata, as JSON text", lambda e, o: as_json(e.metadata)),
 )
 _TABLE = Table(ROWS)

@@ -120,8 +120,7 @@ def draft(
     Its time is *time_ns* or now, its trace that of *span*, if that is one, else *trace_id*,
     *span_id* and *trace_flags*. Of more ids than *most_ids*, or than an event can carry, it has
     their number (`Draft.uncarried`), of those of entries their digest as well; further subjects
-    are in `Draft.further`. *entries* is how many the
-    operation handled, if that is another number.
+    are in `Draft.further`. *entries* is how many the operation handled, if that is another number.
     """
     now = min(max(time_ns, FIRST_US * 1000), LAST_US * 1000) if time_ns else time.time_ns()
     time_us = now // 1000

@@ -21,8 +21,9 @@ __all__ = ["LibraryInstrumentor"]
 class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """Records the operations of one memory library.
 
-    `instrument` takes, all optional and by name: ``audit_logger`` (default: the one that the
-    environment describes, which all instrumentors of the process share), ``tracer_provider``,
+    `instrument` takes, all optional and by name: ``audit_logger`` (default: the
+    application's own, if it has one of the name that the environment gives, else the one that the
+    environment describes; all instrumentors of the process share it), ``tracer_provider``,
     ``meter_provider``, ``logger_provider`` (default: the global ones), and what the library's
     own instrumentor adds. A subclass says which library, and wraps it.
 

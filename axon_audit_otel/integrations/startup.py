@@ -12,7 +12,7 @@ from opentelemetry import trace
 
 from ..core.errors import AuditConfigError, AxonAuditError, shown
 from ..core.log import logger
-from ..trail.audit_logger import AuditLogger
+from ..trail.audit_logger import AuditLogger, loggers
 from ..trail.otel_emitter import exports
 from ..trail.settings import Settings
 
@@ -45,8 +45,9 @@ _shared: WeakValueDictionary[str, AuditLogger] = WeakValueDictionary()
 
 
 def logger_of(given: Any, logger_provider: Any) -> AuditLogger:
-    """The logger *given* to `instrument`; else the one that the environment describes, which all
-    instrumentors of the process share.
+    """The logger *given* to `instrument`; else the application's own, if it has one of the name
+    that the environment gives; else the one that the environment describes. All instrumentors of
+    the process share that.
 
     Under ``opentelemetry-instrument``, whose user does not see errors, wrong settings are left
     out.
@@ -55,6 +56,8 @@ def logger_of(given: Any, logger_provider: Any) -> AuditLogger:
         AuditConfigError: If *given* is no `AuditLogger`.
         AxonAuditError: If the settings are wrong.
     """
+    if given is None and not _shared:
+        given = _of_application()
     if given is None:
         shared = _shared.get("")
         if shared is None:
@@ -67,6 +70,14 @@ def logger_of(given: Any, logger_provider: Any) -> AuditLogger:
     if logger_provider is not None:
         given.use(logger_provider)
     return given
+
+
+def _of_application() -> AuditLogger | None:
+    try:
+        name = Settings.one("name")
+    except AuditConfigError:
+        return None
+    return loggers().get(name)
 
 
 def _of_environment(logger_provider: Any) -> AuditLogger:

@@ -138,3 +138,39 @@ def test_its_records_go_where_those_of_the_other_went(
     exported = [dict(one.log_record.attributes or {}) for one in log_exporter.get_finished_logs()]
     users = [one["user.id"] for one in exported if one["axon.operation"] == "STORE"]
     assert users == ["alice", "bob"]
+
+
+def test_made_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`instrument` without a logger uses the application's, also for what it does not name."""
+    monkeypatch.setenv("AXON_AUDIT_NAME", "made-before")
+    own = AuditLogger(auto_export_path=tmp_path, registry=CollectorRegistry())
+    AxonInstrumentor().instrument()
+    assert AxonInstrumentor().audit_logger is own
+    AxonInstrumentor().uninstrument()
+
+
+def test_made_before_with_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment asks for another trail, which `instrument` makes."""
+    monkeypatch.setenv("AXON_AUDIT_NAME", "of-environment")
+    own = AuditLogger(name="of-application", registry=CollectorRegistry())
+    AxonInstrumentor().instrument()
+    shared = AxonInstrumentor().audit_logger
+    assert shared is not None
+    assert (own.name, shared.name) == ("of-application", "of-environment")
+    AxonInstrumentor().uninstrument()
+
+
+def test_made_before_and_a_provider(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    logger_provider: LoggerProvider,
+    log_exporter: InMemoryLogRecordExporter,
+) -> None:
+    """The application's logger sends its records through the provider given to `instrument`."""
+    monkeypatch.setenv("AXON_AUDIT_NAME", "made-before")
+    own = AuditLogger(auto_export_path=tmp_path, registry=CollectorRegistry())
+    AxonInstrumentor().instrument(logger_provider=logger_provider)
+    own.record("STORE", user_id="alice")
+    AxonInstrumentor().uninstrument()
+    exported = [dict(one.log_record.attributes or {}) for one in log_exporter.get_finished_logs()]
+    assert [one["user.id"] for one in exported if one["axon.operation"] == "STORE"] == ["alice"]

@@ -30,7 +30,9 @@ def main(arguments: list) -> int:
     if sys.version_info < (3, 10):
         sys.exit(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
     command, options = (arguments[0], arguments[1:]) if arguments else ("", [])
-    tests = ["pytest", "-n", "logical", "--maxprocesses", "8", "--dist", "worksteal"]
+    cores = os.cpu_count() or 1
+    workers = min(8, cores + cores // 2)  # many tests wait for processes that they start
+    tests = ["pytest", "-n", str(workers), "--dist", "worksteal"]
     commands = {
         "demo": [["axon-audit", "demo", *options]],
         "test": [[*tests, *options]],

@@ -18,6 +18,7 @@ __all__ = ["MOST_NAMED", "Detector"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _US = 1_000_000
+_LISTED, _OTHER = frozenset(one.value for one in OperationType), OperationType.OTHER.value
 #: Of so many entries an alert has the ids; then it counts the others, and fires for them no more.
 MOST_NAMED = 100
 _NOTHING: Mapping[str, Finding] = {}
@@ -65,9 +66,11 @@ class Detector:
     ) -> tuple[Tracker, ...] | None:
         """The trackers that count events of an operation, status and system, and what is *found*
         in their facts; None: no tracker."""
-        kind = listed(operation)
-        trackers = self._by_kind.get((kind.value, status))
+        trackers = self._by_kind.get((operation, status))
+        if trackers is None and operation not in _LISTED:
+            trackers = self._by_kind.get((_OTHER, status))
         if found:
+            kind = listed(operation)
             more = (t for t in self._of_findings if t.finding in found and t.counts(kind, status))
             trackers = (*(trackers or ()), *more) or None
         if trackers is not None and self._by_system:
@@ -96,11 +99,13 @@ class Detector:
             deleted: Number of entries that it deleted, for rules that count these.
             found: What was found in its facts, the same that `concerned` got.
         """
-        time_us = self._on_clock(time_us, now_us)
+        if now_us is not None:
+            time_us = self._on_clock(time_us, now_us)
         changes: list[Alert] = []
         if time_us > self.clock:
             self.clock = time_us
-            changes += self.advance(time_us)
+            if self._due:
+                changes += self.advance(time_us)
         for tracker in trackers:
             number, named = (deleted if tracker.deletions else 1), _NOTHING_NAMED
             if tracker.finding is not None:
@@ -118,10 +123,8 @@ class Detector:
                 changes.append(again)
         return changes
 
-    def _on_clock(self, time_us: int, now_us: int | None) -> int:
+    def _on_clock(self, time_us: int, now_us: int) -> int:
         """The time of an event on `clock`; see `add`."""
-        if now_us is None:
-            return time_us
         if now_us + self._shift < self.clock - _STEP_BACK:
             self._shift = self.clock - now_us
         return min(time_us, now_us) + self._shift

@@ -41,6 +41,7 @@ from .render import amount, console, on_screen, plain, print_json
 
 __all__ = ["influence"]
 
+_FEW = 4  # entries of one event that a line names
 _DEEPEST = 12  # levels that are set in
 _NARROWEST = 30  # cells of a line
 
@@ -150,7 +151,9 @@ def _tree(found: Influence) -> Iterator[tuple[int, str]]:
         yield depth, text
         for words in _grouped(readings[key]):
             yield depth + 1, words
-        left += [(depth + 1, one.entry_id, _came(one)) for one in reversed(followers[key])]
+        ends = {one.entry_id for one in followers[key]} - readings.keys() - followers.keys()
+        came = list(_came(followers[key], ends))
+        left += [(depth + 1, *one) for one in reversed(came)]
 
 
 def _grouped(readings: list[Reading]) -> Iterator[str]:
@@ -176,8 +179,20 @@ _BECAUSE = {
 }
 
 
-def _came(one: Influenced) -> str:
-    return f"{one.entry_id}: {_BECAUSE[one.because]}, by {_who(one)}, {local(one.timestamp)}"
+def _came(steps: list[Influenced], ends: set[str]) -> Iterator[tuple[str, str]]:
+    """The id of each entry and its line; those of one event from which nothing came (*ends*)
+    share one."""
+    together: defaultdict[tuple[str, str], list[Influenced]] = defaultdict(list)
+    for one in steps:
+        together[one.event_id, one.entry_id if one.entry_id not in ends else ""].append(one)
+    for some in together.values():
+        one = some[0]
+        keys = [step.entry_id for step in some]
+        named = ", ".join(keys if len(keys) <= _FEW else keys[: _FEW - 1])
+        if len(keys) > _FEW:
+            named += f" and {len(keys) - _FEW + 1:,} more (--json)"
+        came = f"{_BECAUSE[one.because]}, by {_who(one)}, {local(one.timestamp)}"
+        yield one.entry_id, f"{named}: {came}"
 
 
 def _who(step: Reading | Influenced) -> str:

@@ -54,6 +54,24 @@ def test_text(cli: Cli, logs: Path) -> None:
     ]
 
 
+async def test_many_of_one_event(cli: Cli, make_audit: Make, tmp_path: Path) -> None:
+    """Entries of one event share a line, but for one from which something goes on."""
+    with make_audit(auto_export_path=tmp_path / "logs") as audit, audit_context(session_id="s"):
+        await audit.log_event("STORE", user_id="mallory", entry_ids=["bad"])
+        await audit.log_event("RECALL", user_id="ann", entry_ids=["bad"])
+        many = [f"e{number}" for number in range(10)]
+        await audit.log_event("BULK_STORE", user_id="ann", entry_ids=many)
+        with audit_context(session_id="t"):
+            await audit.log_event("RECALL", user_id="eve", entry_ids=["e5"])
+    said = cli("influence", "bad", tmp_path / "logs", code=1).stdout.splitlines()
+    shown = [line.partition(", 20")[0] for line in said]
+    assert shown[2:5] == [
+        "  e0, e1, e2 and 6 more (--json): stored after that in the same session, by ann",
+        "  e5: stored after that in the same session, by ann",
+        "    read by eve in session t",
+    ]
+
+
 def test_json(cli: Cli, logs: Path) -> None:
     """One object, with the events, all ids as recorded."""
     said = json.loads(cli("influence", "bad", logs, "--json", code=1).stdout)

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, redirect_stdout, suppress
 from functools import partial
 from importlib import import_module
@@ -56,9 +56,9 @@ _SHOWN = 10  # entries of each kind of finding; --json has all
 @click.option(
     "--memory",
     "name",
-    metavar="MODULE:FUNCTION",
+    metavar="MODULE:NAME",
     required=True,
-    help="A function without arguments that returns the MemorySystem.",
+    help="The MemorySystem, or a function without arguments that returns it.",
 )
 @click.option(
     "--allow-unknown",
@@ -97,8 +97,8 @@ def reconcile(
     that were deleted and are there (forgotten_present), and that were made of entries which
     are forgotten (derived_orphaned).
 
-    FUNCTION in MODULE (the working directory is searched, too) returns the MemorySystem, may
-    be a coroutine function, or give an async context manager. Its entries are read through the
+    NAME in MODULE (the working directory is searched, too) is the MemorySystem, or a function
+    that returns it, may be a coroutine function, or give an async context manager. Its entries are read through the
     storage adapters, and none is changed; the application may run meanwhile. That the store
     was read, and what was found, is recorded in DIR, if that can be written.
 
@@ -202,7 +202,9 @@ async def _compared(
 async def _memory(name: str) -> AsyncIterator[Any]:
     """The system that the user's function makes; it is closed in the end."""
     with _errors_of(name):
-        made = _function(name)()
+        made = _named(name)
+        if callable(made):
+            made = made()
         if inspect.isawaitable(made):
             made = await made
         if not hasattr(made, "__aenter__"):
@@ -215,18 +217,16 @@ async def _memory(name: str) -> AsyncIterator[Any]:
             await made.__aexit__(None, None, None)
 
 
-def _function(name: str) -> Callable[[], Any]:
+def _named(name: str) -> Any:
     module, _, attribute = name.partition(":")
     if not (module and attribute):
-        raise click.BadParameter("must be MODULE:FUNCTION, as app:memory", param_hint="--memory")
+        raise click.BadParameter("must be MODULE:NAME, as app:memory", param_hint="--memory")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     found: Any = import_module(module)
     for part in attribute.split("."):
         found = getattr(found, part)
-    if not callable(found):
-        raise TypeError("it is not a function")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @contextmanager

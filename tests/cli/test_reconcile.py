@@ -162,17 +162,28 @@ def test_functions(make_store: Fill, cli: Cli, name: str) -> None:
     assert "1 entry" in cli("reconcile", "audit", "--memory", f"application:{name}").stdout
 
 
+def test_the_system_itself(make_store: Fill, cli: Cli, place: Path) -> None:
+    """A module may have made it already."""
+    store = make_store()
+    store.fill("tea")
+    store.write()
+    (place / "already_made.py").write_text("from application import memory\nsystem = memory()\n")
+    said = cli("reconcile", "audit", "--memory", "already_made:system")
+    sys.modules.pop("already_made")
+    assert "1 entry" in said.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("application:broken", "ValueError: no server"),
         ("application:leaves", "SystemExit: 3"),
         ("application:nothing", "it gave None, no MemorySystem"),
-        ("application:number", "it is not a function"),
+        ("application:number", "it gave 7, no MemorySystem"),
         ("application:absent", "AttributeError: "),
         ("absent:memory", "ModuleNotFoundError: No module named 'absent'"),
-        ("application", "must be MODULE:FUNCTION"),
-        (":", "must be MODULE:FUNCTION"),
+        ("application", "must be MODULE:NAME"),
+        (":", "must be MODULE:NAME"),
     ],
 )
 def test_functions_that_fail(make_store: Fill, cli: Cli, name: str, words: str) -> None:

@@ -98,9 +98,10 @@ def reconcile(
     are forgotten (derived_orphaned).
 
     NAME in MODULE (the working directory is searched, too) is the MemorySystem, or a function
-    that returns it, may be a coroutine function, or give an async context manager. Its entries are read through the
-    storage adapters, and none is changed; the application may run meanwhile. That the store
-    was read, and what was found, is recorded in DIR, if that can be written.
+    that returns it, may be a coroutine function, or give an async context manager. Its
+    entries are read through the storage adapters, and none is changed; the application may
+    run meanwhile. That the store was read, and what was found, is recorded in DIR, if that
+    can be written.
 
     Exit codes: 0, store and trail agree; 1, something was found, or the answer is not whole
     (standard error says what it lacks); 2, it could not be done.

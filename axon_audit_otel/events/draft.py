@@ -150,7 +150,7 @@ def draft(
     if span is not None and span.is_valid:
         trace_id = span.trace_id.to_bytes(16, "big").hex()
         span_id = span.span_id.to_bytes(8, "big").hex()
-        trace_flags = flags_text(span.trace_flags)
+        trace_flags = _FLAGS[span.trace_flags & 0xFF]
     if trace_id is not None:
         event["trace_id"] = trace_id
     if span_id is not None:
@@ -182,7 +182,10 @@ def draft(
 
 def flags_text(flags: int) -> str | None:
     """*flags* of a span as an event has them: 2 hex digits, None if none is set."""
-    return f"{flags & 0xFF:02x}" if flags else None
+    return _FLAGS[flags & 0xFF]
+
+
+_FLAGS = (None, *(f"{flags:02x}" for flags in range(1, 0x100)))
 
 
 def add_later(event: Draft, later: Later | Acting | Told) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from amounts import pytest_configure  # noqa: F401 - a hook
@@ -317,6 +318,14 @@ def _make_audit(registry: CollectorRegistry, logger_provider: LoggerProvider) ->
         )
 
     return make
+
+
+@pytest.fixture(name="fresh_name")
+def _fresh_name(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The environment's name of the trail: no logger of an earlier test has it."""
+    name = f"fresh-{uuid4().hex}"
+    monkeypatch.setenv("AXON_AUDIT_NAME", name)
+    return name
 
 
 @pytest.fixture(name="audit")

@@ -651,6 +651,7 @@ class TestFaults:
         assert sealed_numbers(tmp_path) == list(range(1, 7))
 
 
+@pytest.mark.usefixtures("fresh_name")
 async def test_instrumentor_with_an_archive_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: Any
 ) -> None:

@@ -158,6 +158,7 @@ class TestAll:
         )
         assert printed.split()[-1] == str(count)
 
+    @pytest.mark.usefixtures("fresh_name")
     def test_one_trail(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a logger, all record to the one that the environment describes."""
         monkeypatch.setattr(every, "entry_points", lambda group: points(NotesInstrumentor))

@@ -879,9 +879,9 @@ class TestInstrumentAndBack:
             AxonInstrumentor().instrument(audit_logger=wrong)
         await MemorySystem(config).store("tea")
 
-    async def test_default_audit_logger(self, config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.usefixtures("fresh_name")
+    async def test_default_audit_logger(self, config: Any) -> None:
         """Without `audit_logger` one is made from the environment, and can be had."""
-        monkeypatch.setenv("AXON_AUDIT_NAME", "of-environment")
         instrumentor = AxonInstrumentor()
         assert instrumentor.audit_logger is None
         instrumentor.instrument()

@@ -140,34 +140,32 @@ def test_its_records_go_where_those_of_the_other_went(
     assert users == ["alice", "bob"]
 
 
-def test_made_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("fresh_name")
+def test_made_before(tmp_path: Path) -> None:
     """`instrument` without a logger uses the application's, also for what it does not name."""
-    monkeypatch.setenv("AXON_AUDIT_NAME", "made-before")
     own = AuditLogger(auto_export_path=tmp_path, registry=CollectorRegistry())
     AxonInstrumentor().instrument()
     assert AxonInstrumentor().audit_logger is own
     AxonInstrumentor().uninstrument()
 
 
-def test_made_before_with_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_made_before_with_another_name(fresh_name: str) -> None:
     """The environment asks for another trail, which `instrument` makes."""
-    monkeypatch.setenv("AXON_AUDIT_NAME", "of-environment")
     own = AuditLogger(name="of-application", registry=CollectorRegistry())
     AxonInstrumentor().instrument()
     shared = AxonInstrumentor().audit_logger
     assert shared is not None
-    assert (own.name, shared.name) == ("of-application", "of-environment")
+    assert (own.name, shared.name) == ("of-application", fresh_name)
     AxonInstrumentor().uninstrument()
 
 
+@pytest.mark.usefixtures("fresh_name")
 def test_made_before_and_a_provider(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     logger_provider: LoggerProvider,
     log_exporter: InMemoryLogRecordExporter,
 ) -> None:
     """The application's logger sends its records through the provider given to `instrument`."""
-    monkeypatch.setenv("AXON_AUDIT_NAME", "made-before")
     own = AuditLogger(auto_export_path=tmp_path, registry=CollectorRegistry())
     AxonInstrumentor().instrument(logger_provider=logger_provider)
     own.record("STORE", user_id="alice")

@@ -127,6 +127,7 @@ class TestWrongSetting:
         assert "give signing_key=" in done.stderr
         assert len(list((tmp_path / "a").glob("audit_*.json"))) == 1
 
+    @pytest.mark.usefixtures("fresh_name")
     def test_in_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An application that calls `instrument` itself gets the error."""
         monkeypatch.setenv("AXON_AUDIT_MAX_EVENTS", "10k")

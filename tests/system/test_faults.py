@@ -295,6 +295,7 @@ async def test_two_on_one_archive(
     }
 
 
+@pytest.mark.usefixtures("fresh_name")
 async def test_no_archive_from_the_start(
     make_system: Any, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,7 +66,7 @@ COMMANDS = [
     "keygen x --output {it}/x/y",
     "replay {archive} --endpoint {it} --patience 0",
     "replay {archive} --endpoint http://127.0.0.1:1 --protocol {it}",
-    "replay {archive} --endpoint http://127.0.0.1:1 --header {it}",
+    "replay {archive} --endpoint http://127.0.0.1:1 --header {it} --patience 0",
     "replay {archive} --endpoint http://127.0.0.1:1 --header x={it}\0",
     "replay {archive} --endpoint http://127.0.0.1:1 --patience {it}",
     "demo --input {it}",

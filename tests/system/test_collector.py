@@ -177,9 +177,11 @@ def test_the_demo_arrives_whole(
         assert attributes["axon.operation"] == event["operation"]
         assert attributes.get("user.id") == event["user_id"]
         assert record.get("traceId", "") == event.get("trace_id", "")
+        assert record.get("flags", 0) == int(event.get("trace_flags", "00"), 16)
         if "trace_id" in event:
             span = spans[event["span_id"]]
             assert span["traceId"] == event["trace_id"]
+            assert record["flags"] % 2 == 1  # it is sampled: its span is there
             assert (span["status"].get("code") == 2) == (event["status"] == "FAILURE")
 
 

@@ -72,5 +72,5 @@ def _built(name: str, sources: Path, package: str, *flags: str) -> Path:
 
 
 if __name__ == "__main__":
-    for build in (second_verifier, litewitness, victoria_logs):
+    for build in (second_verifier, litewitness, victoria_logs, prometheus_3):
         print(build())

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import go_programs
-import pytest
 import yaml
 from collector import free_port, program, wait
 
@@ -63,8 +62,8 @@ class _Server:
         self._process.wait()
 
 
-#: Prometheus that is installed (Debian has 2.42), and the newest, which takes long to build.
-VERSIONS = ["2", pytest.param("3", marks=pytest.mark.nightly)]
+#: Prometheus that is installed (Debian has 2.42), and the newest, built from its source.
+VERSIONS = ["2", "3"]
 
 
 def program_of(version: str) -> str:

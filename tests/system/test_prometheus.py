@@ -246,7 +246,6 @@ PROTOCOLS += ["PrometheusText0.0.4"]
 
 
 class TestScrapes:
-    @pytest.mark.nightly
     @pytest.mark.parametrize("in_files", [False, True])
     def test_every_protocol(self, tmp_path: Path, in_files: bool) -> None:
         """Prometheus 3 takes an answer only if it says what it is, and is that: each text form, of

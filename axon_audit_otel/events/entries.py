@@ -275,6 +275,12 @@ class Entries:
 
     # --- from events ---------------------------------------------------------------------
 
+    def give(self, owners: Mapping[str, str]) -> None:
+        """Entries are from now on those of these *owners*, by their ids."""
+        for key, owner in owners.items():
+            _, state, store, moment = self.find(key)
+            self.put(key, owner, state, store, moment)
+
     def apply(self, event: AuditEvent, now: int = 0) -> None:
         """Take in what *event* says, unless more is known; *now*: since when what it deleted is
         gone, by `time.perf_counter_ns`."""
@@ -344,7 +350,7 @@ class Entries:
         ids, stores = event.entry_ids, event.operation in _STORING
         if not subjects:
             return dict.fromkeys(ids) if stores and event.system is not None else {}
-        if (len(subjects) > 1 and event.operation in _REPLACING) or subjects == [None]:
+        if (len(subjects) > 1 and event.operation in _GIVING) or subjects == [None]:
             return dict.fromkeys(ids, False)
         if len(subjects) > 1 or not (stores or len(ids) == 1):
             return {}
@@ -372,6 +378,8 @@ def _shorten(some: dict[Any, Any]) -> None:
 
 #: Operations after which an entry may be somebody else's.
 _REPLACING = frozenset((OperationType.IMPORT, OperationType.BULK_STORE, OperationType.TRANSACTION))
+#: Of several persons: the one who had an entry, and the one who has it now.
+_GIVING = _REPLACING | {OperationType.STORE}
 _STORING = frozenset(
     (*(OperationType.STORE, OperationType.SYNC, OperationType.COMPACT, *_REPLACING),)
 )

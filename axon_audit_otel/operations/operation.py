@@ -132,11 +132,6 @@ class Operation(Facts):
             one = one.around
         return one is not None
 
-    def owned_by(self, owners: tuple[str, ...]) -> None:
-        """Whose data it is, learnt late."""
-        if self.add_owners(owners):
-            self.span.identify(self)
-
     # --- ending ------------------------------------------------------------------------------
 
     def succeed(self, result: Any) -> None:
@@ -204,6 +199,8 @@ class Operation(Facts):
             if seen.failed or seen.aside:
                 note_swallowed(self, exc)
             self._gauge.dec()
+            if self.learnt:
+                self.span.identify(self)
             context = self.span.span.get_span_context()
             event = full_event(self, status, exc, elapsed_ns, context)
         except Exception as fault:  # hostile facts: keep what is certain

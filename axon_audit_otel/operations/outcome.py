@@ -178,8 +178,9 @@ def _subjects(op: Facts, names: list[str]) -> tuple[str, ...]:
     known = op.trail.entries
     if op.entry_ids is not None and seen.saved:  # besides those that it names: promoted
         owners = (*owners, *seen.owners_of(list(seen.saved)))
-    if op.kind.deletes:  # what was asked for, and is gone, was somebody's
-        past = (known.owner(key) for key in names if key not in seen.owners)
+    unseen = [key for key in names if key not in seen.owners]
+    if unseen:  # what was asked for, and is gone, or could not be read, was somebody's
+        past = map(known.owner, unseen)
         owners = (*owners, *(owner for owner in past if owner is not None))
     return (*owners, *known.owners_behind(names))
 

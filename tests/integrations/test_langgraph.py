@@ -145,9 +145,28 @@ class TestStore:
         by_acting = AuditedStore(InMemoryStore(), audit)
         with audit_context(user_id="bob"):
             by_acting.put(("memories", "carol"), "k", {})
+            by_acting.put(("memories", "bob"), "k", {})
+            by_acting.search(("memories", "bob"))
+        with audit_context(user_id="support"):
+            by_acting.get(("memories", "bob"), "k")
         too_short = AuditedStore(InMemoryStore(), audit, owner=4)
         too_short.put(("memories",), "k", {})
-        assert [event.subjects for event in history(audit)] == [("ADA",), (), ()]
+        assert [event.subjects for event in history(audit)] == [
+            *(("ADA",), (), ("bob",), ("bob",), ("bob",), ()),
+        ]
+
+    def test_owner_in_the_baggage(self, make_audit: Make) -> None:
+        """Where the baggage says who acts, it says whose the items are."""
+        from opentelemetry import baggage, context
+
+        audit = make_audit(baggage_identity=True)
+        store = AuditedStore(InMemoryStore(), audit)
+        token = context.attach(baggage.set_baggage("user.id", "bob"))
+        try:
+            store.put(("memories", "bob"), "k", {})
+        finally:
+            context.detach(token)
+        assert (only_event(audit).user_id, only_event(audit).subjects) == ("bob", ("bob",))
 
     def test_one_item_twice(self, audit: AuditLogger) -> None:
         """Of several operations of a batch on one item each says what it did."""

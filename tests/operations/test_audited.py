@@ -197,12 +197,71 @@ class TestWho:
         assert (second.user_id, second.subject_id) == ("bob", "alice")
         assert (span_exporter.get_finished_spans()[0].attributes or {})["user.id"] == "alice"
 
-    def test_several_owners(self, audit: AuditLogger) -> None:
-        """Of several owners, nobody is said to act."""
+    def test_several_owners(self, audit: AuditLogger, span_exporter: InMemorySpanExporter) -> None:
+        """Of several owners, nobody is said to act, also where they are learnt one by one."""
         with audit.operation("RECALL") as op:
             op.owned_by("alice", "bob")
-        event = only_event(audit)
-        assert (event.user_id, event.subjects) == (None, ("alice", "bob"))
+        with audit.operation("FORGET") as op:
+            op.owned_by("alice")
+            op.owned_by("bob")
+        for event in history(audit):
+            assert (event.user_id, event.subjects) == (None, ("alice", "bob"))
+        for span in span_exporter.get_finished_spans():
+            assert "user.id" not in (span.attributes or {})
+
+    @pytest.mark.parametrize("how", ["found", "touched", "deleted", "remaining", "saved", "named"])
+    def test_owner_on_record(self, audit: AuditLogger, how: str) -> None:
+        """Of an entry of which nobody says it, the trail knows whose it is."""
+        with audit.operation("STORE", system="notes", owner="alice") as op:
+            op.saved("k1")
+        kind = {"saved": "STORE", "deleted": "FORGET", "remaining": "FORGET"}.get(how, "RECALL")
+        names = ["k1"] if how == "named" else None
+        with audit.operation(kind, system="notes", user_id="support", entry_ids=names) as op:
+            if how != "named":
+                getattr(op, how)("k1")
+        event = history(audit)[-1]
+        assert (event.user_id, event.entry_ids, event.subjects) == ("support", ["k1"], ("alice",))
+
+    def test_id_used_again(self, audit: AuditLogger) -> None:
+        """Who had an entry that is gone has none of that id that is new."""
+        with audit.operation("STORE", system="notes", owner="alice") as op:
+            op.saved("k1")
+        with audit.operation("FORGET", system="notes", owner="alice") as op:
+            op.deleted("k1")
+        with audit.operation("STORE", system="notes", user_id="support") as op:
+            op.saved("k1")
+        assert history(audit)[-1].subjects == ()
+
+    def test_new_owner(self, audit: AuditLogger) -> None:
+        """An entry that gets another owner is of both; from then on of the new one."""
+        with audit.operation("STORE", system="notes", owner="alice") as op:
+            op.saved("k1")
+        with audit.operation("STORE", system="notes", user_id="support") as op:
+            op.saved("k1", owner="bob")
+        with audit.operation("RECALL", system="notes", user_id="support") as op:
+            op.found("k1")
+        assert [event.subjects for event in history(audit)] == [
+            *(("alice",), ("bob", "alice"), ("bob",)),
+        ]
+
+    @pytest.mark.parametrize("whose", ["on record", "learnt late"])
+    def test_fingerprint_of_an_owner_not_given(
+        self, make_audit: Make, tmp_path: Path, whose: str
+    ) -> None:
+        """It and captured texts have the key of the owner, also where no call names him."""
+        audit = make_audit(auto_export_path=tmp_path / "logs", erasable=True, capture_content=True)
+        with audit.operation("STORE", system="notes", owner="alice") as op:
+            op.saved("k1")
+            op.content(texts={"k1": "tea"})
+        with audit.operation("RECALL", system="notes", user_id="support") as op:
+            if whose == "learnt late":
+                op.owned_by("alice")
+            op.found("k1")
+            op.content(texts={"k1": "tea"})
+        stored, read = history(audit)
+        assert read.fingerprints == stored.fingerprints
+        audit.erase_user("alice")
+        assert "tea" not in str(audit.query_events(archived=True))
 
 
 class TestNesting:

@@ -25,7 +25,7 @@ from langgraph.store.base import (
 
 from ...core.errors import AuditConfigError, shown
 from ...events.identifiers import identifier
-from ...events.identity import current_identity
+from ...events.identity import current_identity, or_from_baggage
 from ...events.model import OperationType
 from ...operations.audited import AuditedOperation
 from ...operations.together import Together
@@ -65,7 +65,7 @@ class AuditedStore(BaseStore):
         audit: Where it is recorded.
         owner: Whose data lies in a namespace: the place of the label that names the person (1 for
             ``("memories", "alice")``, -1 for the last), or a function of the namespace. Default:
-            the acting user, where a label is his id; else it is not known.
+            the acting user, where a label is his id; else the one whom the trail knows.
         name: Which of several stores it is. Default: none.
         private_ids: Namespaces and keys name people: the ids of items are hidden where the trail
             hides ids: by hashes (``pseudonymize=``), or encrypted (``erasable=``). Default True.
@@ -204,12 +204,19 @@ class AuditedStore(BaseStore):
             system=SYSTEM,
             action=f"BaseStore.{action}",
             store=self._name,
-            owner=self._owner_of(namespace, user),
+            owner=self._owner_of(namespace, self._actor(user)),
             entry_ids=keys,
             user_id=user,
             session_id=session,
             private_ids=self._private,
         )
+
+    def _actor(self, user: str | None) -> str | None:
+        """Who acts: *user* of the graph, else whom `audit_context` or the baggage names."""
+        user = current_identity().user_id if user is None else user
+        if self._audit.settings.baggage_identity:
+            user, _ = or_from_baggage(user, None)
+        return user
 
     def _owner_of(self, namespace: Namespace, user: str | None) -> str | None:
         said = self._owner
@@ -257,11 +264,13 @@ class AuditedStore(BaseStore):
         items: list[Item] = [result] if isinstance(result, Item) else result or []
         texts = {}
         # A get finds what it asked for: the owner is that of the operation.
-        is_asked = isinstance(op, GetOp) and all(one.namespace == op.namespace for one in items)
-        user = None if is_asked else _acting()[0]
+        is_asked = isinstance(op, GetOp) and all(
+            tuple(one.namespace) == tuple(op.namespace) for one in items
+        )
+        user = None if is_asked else self._actor(_acting()[0])
         for item in items:
             key = item_id(item.namespace, item.key)
-            owner = None if is_asked else self._owner_of(item.namespace, user)
+            owner = None if is_asked else self._owner_of(tuple(item.namespace), user)
             operation.found(key, owner=owner)
             if operation.takes_texts:
                 texts[key] = _text(item.value)

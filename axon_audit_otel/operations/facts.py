@@ -125,6 +125,8 @@ class Facts:
     records: list[tuple[str, str]] | None = None  # of the span: ids of entries, and texts
     #: Gives the adapters of any memory in which an entry is known to live.
     holders: Callable[[str, Facts], list[Any]] = staticmethod(lambda key, op: [])
+    subjects: tuple[str, ...] = ()  # all whom its event names as owners
+    is_unsaid = False  # its query, and what it raised, may name people whom nothing hides
     learnt = False  # who acts was learnt late, or that it is nobody
     _subject: tuple[str | None, str | None] = (None, None)
 

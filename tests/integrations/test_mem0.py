@@ -16,6 +16,9 @@ from conformance import Conformance, MakeMemory
 from conftest import Make, history, only_event
 
 from axon_audit_otel import AuditEvent, AuditLogger, audit_context
+from axon_audit_otel.archive.checkpoints import new_key
+from axon_audit_otel.evidence.receipt import as_text
+from axon_audit_otel.verification.receipt import facts_of, open_points
 
 os.environ["MEM0_TELEMETRY"] = "False"  # it is read at the import
 
@@ -249,6 +252,25 @@ class TestTruth:
         else:
             memory.delete_all(**{key: one for key, one in scope.items() if key.startswith(named)})
         assert last(audit).metadata["texts_left"]["messages"] == 1
+
+    @pytest.mark.parametrize("how", ["clear", "erasable"])
+    def test_receipt(self, instrument: Any, make_audit: Make, tmp_path: Path, how: str) -> None:
+        """A receipt does not say that all is gone: mem0 keeps the texts."""
+        from mem0 import Memory
+
+        key = new_key("auditor")
+        more: dict[str, Any] = {"erasable": True} if how == "erasable" else {}
+        audit = make_audit(auto_export_path=tmp_path / "logs", signing_key=key, **more)
+        instrument(audit)
+        memory = Memory.from_config(config(tmp_path, "qdrant", ("likes tea",)))
+        added = memory.add("I like tea", user_id="alice")["results"][0]["id"]
+        memory.delete(added)
+        audit.seal()
+        receipt = audit.receipt(last(audit).event_id)
+        (found,) = [one for one in facts_of(receipt)["remains"] if one["kind"] == "texts_left"]
+        assert found["places"] == {"history": 1, "messages": 1}
+        assert "texts_left" in open_points(receipt)
+        assert "keeps 2 texts" in " ".join(as_text(receipt).split())
 
     def test_of_several_by_their_agent(self, memory: Any, audit: AuditLogger) -> None:
         """Of the entries that go with an agent, the event names all owners, and none acts."""

@@ -199,6 +199,11 @@ class Entries:
         for source in one.sources:
             self._made.setdefault(source, []).append(key)
 
+    def learn(self, key: str, sources: Sequence[str]) -> None:
+        """The entry *key* is made of *sources*, and of the persons whose these are."""
+        if key not in self.derived and tuple(sources) != (key,):
+            self.derive(key, sources, self.whose(sources))
+
     def _underive(self, key: str) -> None:
         """Forget what an entry was made of."""
         one = self._derived.pop(key, None)
@@ -351,7 +356,7 @@ class Entries:
         if not subjects:
             return dict.fromkeys(ids) if stores and event.system is not None else {}
         if (len(subjects) > 1 and event.operation in _GIVING) or subjects == [None]:
-            return dict.fromkeys(ids, False)
+            return dict.fromkeys(ids, _only_owner(event, subjects))
         if len(subjects) > 1 or not (stores or len(ids) == 1):
             return {}
         if event.operation in _REPLACING:
@@ -362,6 +367,16 @@ class Entries:
 def now_us() -> int:
     """The time in microseconds."""
     return time.time_ns() // 1000
+
+
+def _only_owner(event: AuditEvent, subjects: Sequence[str | None]) -> str | Literal[False]:
+    """Whose the one new entry of an event is, if the others are those of its sources."""
+    told, ids = event.metadata.get("derived_subjects"), event.entry_ids
+    places = told.get(ids[0]) if isinstance(told, dict) and len(ids) == 1 else None
+    if not isinstance(places, list):
+        return False
+    rest = [one for at, one in enumerate(subjects) if at not in places]
+    return (rest[0] or False) if len(rest) == 1 else False
 
 
 def _listed(facts: Mapping[str, Any], name: str) -> list[Any]:

@@ -95,7 +95,7 @@ class AuditedOperation:
         self._noting = _Noting(audit, None)
         self._place: generators.Place | None = None
         self._event: tuple[bytes, Draft] | None = None
-        self._given: dict[str, str] = {}  # the new owners of entries that were another's
+        self._given: dict[str, str] = {}  # whose new entries are, if its event names others too
 
     @classmethod
     def of(cls, operation: Operation) -> AuditedOperation:
@@ -189,8 +189,9 @@ class AuditedOperation:
             seen = op.activity
             names = list(self._names)
             if seen.saved:
-                owners = {key: seen.owners.get(key) for key in seen.saved if key in seen.others}
-                self._given = {key: owner for key, owner in owners.items() if owner is not None}
+                if seen.others or seen.derived:  # else the event tells whose they are
+                    owners = {key: seen.owners.get(key) for key in seen.saved}
+                    self._given = {key: one for key, one in owners.items() if one is not None}
                 names = identifiers(list({**self._names, **seen.saved}))
             op.entry_ids, op.are_names = names, True
             around = None if op.outer is None or op.outer.face is None else op.outer.face()
@@ -271,6 +272,7 @@ class AuditedOperation:
                 op.activity.saved[key] = None
                 if sources:
                     op.activity.derived[key] = sources
+                    op.trail.entries.learn(key, sources)
 
     def found(self, *entry_ids: Any, owner: Any = None) -> None:
         """The caller gets these entries."""

@@ -222,6 +222,32 @@ class TestWho:
         event = history(audit)[-1]
         assert (event.user_id, event.entry_ids, event.subjects) == ("support", ["k1"], ("alice",))
 
+    def test_owners_of_sources(self, make_audit: Make, tmp_path: Path) -> None:
+        """An entry is also of those whose entries it was made of, over several steps; its text
+        goes with any of them."""
+        how = {"auto_export_path": tmp_path / "logs", "erasable": True, "capture_content": True}
+        audit = make_audit(**how)
+        for key, owner in (("a", "alice"), ("b", "bob")):
+            with audit.operation("STORE", system="notes", owner=owner) as op:
+                op.saved(key)
+        for key, sources in (("s", ["a", "b"]), ("t", ["s"])):
+            with audit.operation("STORE", system="notes", user_id="agent", owner="carl") as op:
+                op.saved(key, derived_from=sources)
+                op.content(texts={key: f"tea in {key}"})
+        with audit.operation("STORE", system="notes", user_id="agent") as op:
+            op.saved("u", derived_from=["a"])
+            op.saved("v", derived_from=["t"])
+        subjects = [event.subjects for event in history(audit)[2:]]
+        assert subjects[:2] == [("carl", "alice", "bob")] * 2
+        assert set(subjects[2]) == {"alice", "bob", "carl"}
+        audit.close()
+        audit = make_audit(**how)
+        with audit.operation("FORGET", system="notes", user_id="officer") as op:
+            op.deleted("s")
+        assert set(audit.query_events()[0].subjects) == {"alice", "bob", "carl"}
+        audit.erase_user("bob")
+        assert "tea in" not in str(audit.query_events(archived=True))
+
     def test_id_used_again(self, audit: AuditLogger) -> None:
         """Who had an entry that is gone has none of that id that is new."""
         with audit.operation("STORE", system="notes", owner="alice") as op:

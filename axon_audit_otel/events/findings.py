@@ -61,8 +61,8 @@ def cut_to(finding: Finding, entry_ids: list[str]) -> list[str]:
 
 
 def texts_left(facts: Mapping[str, Any]) -> dict[str, int]:
-    """How many texts a library keeps itself of what it deleted, as the *facts* of a FORGET say, by
-    the places where they are."""
+    """How many texts, or vectors of these, a library keeps itself of what it deleted, as *facts* of
+    a FORGET say, by the places where they are."""
     said = facts.get("texts_left")
     if not isinstance(said, dict):
         return {}

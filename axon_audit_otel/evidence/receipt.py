@@ -240,7 +240,7 @@ def _derived(point: dict[str, Any]) -> list[str]:
 
 def _texts_left(point: dict[str, Any]) -> list[str]:
     places = " and ".join(point["places"])
-    number = _amount(point["number"], "text", "texts")
+    number = _amount(point["number"], "copy", "copies")
     return [f"The memory's library itself keeps {number} of what was deleted, in its {places}."]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TypedDict
@@ -245,6 +246,46 @@ class TestSqlite:
             (user, f"memories/{user}/k") for user in users
         }
         assert len(await store.asearch(("memories",))) == 8
+
+    @pytest.mark.parametrize("keys", [False, True])
+    async def test_vectors(
+        self, audit: AuditLogger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, keys: bool
+    ) -> None:
+        """A deletion says which vectors are left of the item."""
+        import aiosqlite
+        import sqlite_vec
+        from langchain_core.embeddings import DeterministicFakeEmbedding
+        from langgraph.store.sqlite import AsyncSqliteStore, SqliteStore
+
+        class Connection(sqlite3.Connection):
+            """Not every Python can load extensions; only a search needs this one."""
+
+            def enable_load_extension(self, enabled: bool, /) -> None: ...
+
+            def load_extension(self, name: str, /, **_: Any) -> None: ...
+
+        monkeypatch.setattr(sqlite_vec, "load", lambda connection: None)
+        index: Any = {"dims": 8, "embed": DeterministicFakeEmbedding(size=8), "fields": ["text"]}
+        alices, carols = (("memories", user) for user in ("alice", "carol"))
+        pragma = f"PRAGMA foreign_keys = {'ON' if keys else 'OFF'}"
+        how: dict[str, Any] = {"factory": Connection, "isolation_level": None}
+        plain = sqlite3.connect(":memory:", check_same_thread=False, **how)
+        plain.execute(pragma)
+        store = AuditedStore(SqliteStore(plain, index=index), audit, owner=1)
+        for where in (alices, carols):
+            store.put(where, "k", {"text": "tea"})
+        store.delete(alices, "k")
+        store.batch([PutOp(carols, "k", None), PutOp(carols, "k", {"text": "milk"})])
+        async with aiosqlite.connect(tmp_path / "db", **how) as connection:
+            await connection.execute(pragma)
+            store = AuditedStore(AsyncSqliteStore(connection, index=index), audit, owner=1)
+            await store.aput(alices, "k", {"text": "tea"})
+            await store.adelete(alices, "k")
+        plain.close()
+        said = [e.metadata.get("texts_left") for e in history(audit) if e.operation == "FORGET"]
+        left = None if keys else {"vectors": 1}
+        assert said == [left, None, left]
+        assert sum(audit.get_statistics()["failures"].values()) == 0
 
     async def test_sweeps(self, audit: AuditLogger, sqlite: BaseStore) -> None:
         """What expires is a deletion, also by the store's own method: LangGraph tells no ids."""

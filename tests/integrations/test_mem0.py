@@ -270,7 +270,7 @@ class TestTruth:
         (found,) = [one for one in facts_of(receipt)["remains"] if one["kind"] == "texts_left"]
         assert found["places"] == {"history": 1, "messages": 1}
         assert "texts_left" in open_points(receipt)
-        assert "keeps 2 texts" in " ".join(as_text(receipt).split())
+        assert "keeps 2 copies" in " ".join(as_text(receipt).split())
 
     def test_of_several_by_their_agent(self, memory: Any, audit: AuditLogger) -> None:
         """Of the entries that go with an agent, the event names all owners, and none acts."""

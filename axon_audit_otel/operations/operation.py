@@ -181,6 +181,8 @@ class Operation(Facts):
     def _report_to(self, outer: Operation, exc: BaseException | None) -> None:
         """Be a part of *outer*, and no event of its own."""
         outer.activity.take(self.activity, failures=exc is None)
+        if self.persons:
+            outer.persons = tuple(dict.fromkeys((*outer.persons, *self.persons)))
         if self.private is not None:
             outer.private = {**(outer.private or {}), **self.private}
         if exc is None and self.error_type and (self.problems or self.failed):

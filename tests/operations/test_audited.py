@@ -291,6 +291,17 @@ class TestWho:
 
 
 class TestNesting:
+    @pytest.mark.parametrize("late", [False, True])
+    def test_whose(self, audit: AuditLogger, late: bool) -> None:
+        """It is also about those whom its parts are about, though these found nothing."""
+        with audit.operation("RECALL", system="outer", user_id="support") as outer:
+            outer.found("k1", owner="bob")
+            with audit.operation("RECALL", owner=None if late else "alice") as inner:
+                if late:
+                    inner.owned_by("alice")
+        event = only_event(audit)
+        assert (event.user_id, set(event.subjects)) == ("support", {"alice", "bob"})
+
     async def test_one_event(self, audit: AuditLogger) -> None:
         """An operation inside of another is a part of it."""
         async with audit.operation("FORGET", system="outer", owner="alice"):

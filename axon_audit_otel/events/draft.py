@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+#: Gives what stands for persons in what is written.
+Names = Callable[[Iterable[str]], tuple[str, ...]]
+
+
 class Draft(dict[str, Any]):
     """An event on its way through OpenTelemetry: the body of its log record.
 
@@ -236,20 +240,20 @@ def _digest(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(ids).encode("utf-8", "replace")).hexdigest()
 
 
-def shorten(event: Draft, most: int, name_bytes: int = 0) -> None:
+def shorten(event: Draft, most: int, name_bytes: int = 0, recorded: Names = tuple) -> None:
     """Make the JSON of *event*, with the digests of its further subjects, at most *most* bytes
     long, 4,096 or more: of its ids and names the first stay, with their number and digest; of
     its metadata the facts that fit, and of its `findings` the first ids, with their number. Its
     metadata then has the marker ``truncated``.
 
-    Each name of a subject will be *name_bytes* longer when it is recorded.
+    Each name of a subject will be *name_bytes* longer when it is *recorded*.
     """
     facts = event["metadata"]
     told: dict[str, Any] = {}
     subjects = event.get("subjects", ())
     named = tuple(_first(subjects, most // 16, name_bytes))
     if len(named) < len(subjects):
-        note_many(event)
+        note_many(event, recorded)
         event["subjects"] = named
         others = dict.fromkeys(subjects).keys() - set(named)
         event.further = (*filter(others.__contains__, subjects), *event.further)
@@ -297,12 +301,13 @@ _COUNTS = (
 )
 
 
-def note_many(event: Draft) -> None:
+def note_many(event: Draft, recorded: Names) -> None:
     """Say in the metadata of *event* how many subjects it has, and the SHA-256 of their ids, as
-    they are in the event, in their order, with line feeds between."""
+    they are *recorded*, in their order, with line feeds between."""
     names = (*event.get("subjects", ()), *event.further)
     event["metadata"].setdefault("subjects_total", len(names))
-    event["metadata"].setdefault("subjects_sha256", _digest(names))
+    if "subjects_sha256" not in event["metadata"]:  # of ids in clear, it would tell who is erased
+        event["metadata"]["subjects_sha256"] = _digest(recorded(names))
 
 
 def _first(values: Iterable[Any] | None, most: int, more: int = 0) -> list[Any]:

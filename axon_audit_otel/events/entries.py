@@ -199,6 +199,11 @@ class Entries:
         for source in one.sources:
             self._made.setdefault(source, []).append(key)
 
+    def learn(self, key: str, sources: Sequence[str]) -> None:
+        """The entry *key* is made of *sources*, and of the persons whose these are."""
+        if key not in self.derived and tuple(sources) != (key,):
+            self.derive(key, sources, self.whose(sources))
+
     def _underive(self, key: str) -> None:
         """Forget what an entry was made of."""
         one = self._derived.pop(key, None)
@@ -275,6 +280,12 @@ class Entries:
 
     # --- from events ---------------------------------------------------------------------
 
+    def give(self, owners: Mapping[str, str]) -> None:
+        """Entries are from now on those of these *owners*, by their ids."""
+        for key, owner in owners.items():
+            _, state, store, moment = self.find(key)
+            self.put(key, owner, state, store, moment)
+
     def apply(self, event: AuditEvent, now: int = 0) -> None:
         """Take in what *event* says, unless more is known; *now*: since when what it deleted is
         gone, by `time.perf_counter_ns`."""
@@ -344,8 +355,8 @@ class Entries:
         ids, stores = event.entry_ids, event.operation in _STORING
         if not subjects:
             return dict.fromkeys(ids) if stores and event.system is not None else {}
-        if (len(subjects) > 1 and event.operation in _REPLACING) or subjects == [None]:
-            return dict.fromkeys(ids, False)
+        if (len(subjects) > 1 and event.operation in _GIVING) or subjects == [None]:
+            return dict.fromkeys(ids, _only_owner(event, subjects))
         if len(subjects) > 1 or not (stores or len(ids) == 1):
             return {}
         if event.operation in _REPLACING:
@@ -356,6 +367,16 @@ class Entries:
 def now_us() -> int:
     """The time in microseconds."""
     return time.time_ns() // 1000
+
+
+def _only_owner(event: AuditEvent, subjects: Sequence[str | None]) -> str | Literal[False]:
+    """Whose the one new entry of an event is, if the others are those of its sources."""
+    told, ids = event.metadata.get("derived_subjects"), event.entry_ids
+    places = told.get(ids[0]) if isinstance(told, dict) and len(ids) == 1 else None
+    if not isinstance(places, list):
+        return False
+    rest = [one for at, one in enumerate(subjects) if at not in places]
+    return (rest[0] or False) if len(rest) == 1 else False
 
 
 def _listed(facts: Mapping[str, Any], name: str) -> list[Any]:
@@ -372,6 +393,8 @@ def _shorten(some: dict[Any, Any]) -> None:
 
 #: Operations after which an entry may be somebody else's.
 _REPLACING = frozenset((OperationType.IMPORT, OperationType.BULK_STORE, OperationType.TRANSACTION))
+#: Of several persons: the one who had an entry, and the one who has it now.
+_GIVING = _REPLACING | {OperationType.STORE}
 _STORING = frozenset(
     (*(OperationType.STORE, OperationType.SYNC, OperationType.COMPACT, *_REPLACING),)
 )

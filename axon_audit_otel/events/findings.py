@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..core.errors import shown
 
-__all__ = ["FINDINGS", "Finding", "cut_to", "few", "findings", "has_findings"]
+__all__ = ["FINDINGS", "Finding", "cut_to", "few", "findings", "has_findings", "texts_left"]
 
 #: Each is a fact of an event's metadata, a list of entry ids: of entries whose content is not the
 #: newest recorded; of those seen after they were deleted, or without having been stored; of living
@@ -58,6 +58,15 @@ def cut_to(finding: Finding, entry_ids: list[str]) -> list[str]:
     """The list that is a *finding* with these *entry_ids* alone, the first of its own."""
     more = finding.number - len(entry_ids)
     return [*entry_ids, _REST.format(more)] if more else entry_ids
+
+
+def texts_left(facts: Mapping[str, Any]) -> dict[str, int]:
+    """How many texts, or vectors of these, a library keeps itself of what it deleted, as *facts* of
+    a FORGET say, by the places where they are."""
+    said = facts.get("texts_left")
+    if not isinstance(said, dict):
+        return {}
+    return {name: number for name, number in said.items() if type(number) is int and number > 0}
 
 
 def few(entry_ids: Sequence[str]) -> str:

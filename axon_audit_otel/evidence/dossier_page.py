@@ -134,6 +134,8 @@ def _erasure(dossier: Dossier, row: dict[str, Any]) -> list[Any]:
         words.append(f"{max(left, row.get('remaining', 0)):,} could not be deleted")
     if number := row.get("derived_remaining"):
         words.append(f"{amount(number, 'summary', 'summaries')} made of it remained then")
+    if number := row.get("texts_left"):
+        words.append(f"{amount(number, 'text', 'texts')} of it remained in tables of the library")
     if request := row.get("request_id"):
         words.append(f"request {request}")
     entries = _entries(row) if "entries" in row else "-"

@@ -13,7 +13,7 @@ from ..archive.missing import Missing
 from ..archive.search import search_by_writer
 from ..core.time import format_time, to_microseconds
 from ..events.entries import gone_in
-from ..events.findings import findings
+from ..events.findings import findings, texts_left
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query, is_start
 from ..privacy.policy import PrivacyPolicy
@@ -202,6 +202,8 @@ class Reading:
         row: dict[str, Any] = found if alone else {}
         left = findings(facts).get("derived_remaining")
         row["derived_remaining"] = 0 if left is None else left.number
+        if alone and (texts := sum(texts_left(facts).values())):
+            row["texts_left"] = texts
         gone = set(gone_in(event))
         row["not_deleted"] = [key for key in theirs if key not in gone][:_IDS]
         request = facts.get("request_id")

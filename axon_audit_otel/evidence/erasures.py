@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from ..core.time import format_time, to_microseconds
+from ..events.findings import texts_left
 from ..events.model import AuditEvent, OperationType, deleted_entries
 from ..privacy.box import BOX
 from ..privacy.policy import PrivacyPolicy
@@ -26,7 +27,7 @@ _COLUMNS = (
     *("trail", "sequence", "event_id", "timestamp", "erased", "action", "status", "error_type"),
     *("user_id", "agent_id", "on_behalf_of", "purpose", "request_id", "reason", "subject_id"),
     *("subjects", "entries", "deleted", "remaining", "unlisted", "derived_deleted"),
-    *("derived_remaining", "verified", "receipt"),
+    *("derived_remaining", "texts_left", "verified", "receipt"),
 )
 
 
@@ -80,6 +81,7 @@ class Erasures:
             "unlisted": _number(facts.get("unlisted")),
             "derived_deleted": _ids(facts.get("derived_deleted")),
             "derived_remaining": _ids(facts.get("derived_remaining")),
+            "texts_left": sum(texts_left(facts).values()),
             "verified": verified,
             "facts_unreadable": BOX in facts or "dropped" in facts,
             "facts_encrypted": BOX in shown.metadata,
@@ -90,7 +92,7 @@ class Erasures:
         self._sums["keys"] += erased == "keys"
         self._sums["asked_for"] += isinstance(facts.get("request_id"), str)
         self._sums["facts_unreadable"] += row["facts_unreadable"]
-        for name in ("deleted", "remaining", "unlisted"):
+        for name in ("deleted", "remaining", "unlisted", "texts_left"):
             self._sums[name] += row[name] or 0
         for name in ("derived_deleted", "derived_remaining"):
             self._sums[name] += row[name]["number"]
@@ -109,7 +111,7 @@ class Erasures:
     @property
     def remains(self) -> list[str]:
         """What needs a person: names of points."""
-        names = ("remaining", "derived_remaining", "unlisted")
+        names = ("remaining", "derived_remaining", "texts_left", "unlisted")
         points = [f"erasures_with_{name}" for name in names if self._sums[name]]
         if self._by_status.keys() - {"SUCCESS"}:
             points.append("erasures_not_successful")
@@ -132,6 +134,7 @@ class Erasures:
             "unlisted_entries": sums["unlisted"],
             "derived_deleted": sums["derived_deleted"],
             "derived_remaining": sums["derived_remaining"],
+            "texts_left": sums["texts_left"],
             "by_verification": {name: self._verified[name] for name in sorted(self._verified)},
             "facts_unreadable": sums["facts_unreadable"],
             "first": list(itertools.islice(self._registered(has_proof), _LISTED)),

@@ -238,6 +238,12 @@ def _derived(point: dict[str, Any]) -> list[str]:
     ]
 
 
+def _texts_left(point: dict[str, Any]) -> list[str]:
+    places = " and ".join(point["places"])
+    number = _amount(point["number"], "copy", "copies")
+    return [f"The memory's library itself keeps {number} of what was deleted, in its {places}."]
+
+
 def _trail_events(point: dict[str, Any]) -> list[str]:
     number = _amount(point["number"], "event")
     said = [
@@ -287,6 +293,7 @@ def _with_number(noun: str, nouns: str, words: str) -> Callable[[dict[str, Any]]
 _POINTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "not_deleted": _not_deleted,
     "derived": _derived,
+    "texts_left": _texts_left,
     "key_lives": lambda _: [
         "A key that the erasure destroyed is there, perhaps from a copy: who has it can read the"
         " person's data in the audit trail."

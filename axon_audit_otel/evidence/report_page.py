@@ -222,7 +222,7 @@ _CHECKED = {
 def _erased(row: Facts) -> Facts:
     whose = row["subjects"] or ([row["subject_id"]] if row["subject_id"] else None)
     more = row["subjects_number"] - len(row["subjects"])
-    left = (row["remaining"] or 0) + row["derived_remaining"]["number"]
+    left = (row["remaining"] or 0) + row["derived_remaining"]["number"] + row["texts_left"]
     is_known = row["remaining"] is not None or left
     return {
         **row,

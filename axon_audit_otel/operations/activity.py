@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from ..events.entries import Entries
@@ -59,6 +59,14 @@ class AdapterActivity:
                     self.others.setdefault(key, []).append(user)
         else:
             known.update(owners)
+
+    def owns(self, owner: str, ids: Iterable[str]) -> None:
+        """These entries are saved, and are the *owner*'s from now on."""
+        for key in ids:
+            before = self.owners.get(key, owner)
+            if before != owner:
+                self.others.setdefault(key, []).append(before)
+            self.owners[key] = owner
 
     def copied(self, entries: Entries, key: str, now: int, before: int | None = None) -> None:
         """An entry is *now* in so many stores."""

@@ -95,6 +95,7 @@ class AuditedOperation:
         self._noting = _Noting(audit, None)
         self._place: generators.Place | None = None
         self._event: tuple[bytes, Draft] | None = None
+        self._given: dict[str, str] = {}  # whose new entries are, if its event names others too
 
     @classmethod
     def of(cls, operation: Operation) -> AuditedOperation:
@@ -188,6 +189,9 @@ class AuditedOperation:
             seen = op.activity
             names = list(self._names)
             if seen.saved:
+                if seen.others or seen.derived:  # else the event tells whose they are
+                    owners = {key: seen.owners.get(key) for key in seen.saved}
+                    self._given = {key: one for key, one in owners.items() if one is not None}
                 names = identifiers(list({**self._names, **seen.saved}))
             op.entry_ids, op.are_names = names, True
             around = None if op.outer is None or op.outer.face is None else op.outer.face()
@@ -222,6 +226,7 @@ class AuditedOperation:
         try:
             if op.changes and (event := self.event) is not None:
                 op.trail.entries.apply(event)
+                op.trail.entries.give(self._given)
         except Exception as exc:
             op.trail.fault("record", exc)
 
@@ -263,10 +268,11 @@ class AuditedOperation:
             if op is None:
                 return
             sources = tuple(op.named(identifiers(listed((derived_from or (),)))))
-            for key in self._see(op, entry_ids, owner):
+            for key in self._see(op, entry_ids, owner, saves=True):
                 op.activity.saved[key] = None
                 if sources:
                     op.activity.derived[key] = sources
+                    op.trail.entries.learn(key, sources)
 
     def found(self, *entry_ids: Any, owner: Any = None) -> None:
         """The caller gets these entries."""
@@ -356,12 +362,10 @@ class AuditedOperation:
             for key, text in by_id.items():
                 if key:  # else it is of nothing that has an id
                     into = seen.prints if key in seen.saved else op.fingerprints
-                    into[key] = make(text, seen.owners.get(key, self._owner))
+                    into[key] = make(text, seen.owners.get(key, op.owner))
             if op.captures:
-                owners = seen.owners
-                self._texts.update(
-                    {key: (by_id[key], owners.get(key, self._owner)) for key in by_id}
-                )
+                owners, other = seen.owners, op.owner
+                self._texts.update({key: (by_id[key], owners.get(key, other)) for key in by_id})
                 texts = {key: text for key, (text, _) in self._texts.items()}
                 whose = {key: one for key, (_, one) in self._texts.items()}
                 op.content(query=query, texts=texts or None, owners=whose)
@@ -372,13 +376,20 @@ class AuditedOperation:
         policy, capture = self._audit.trail.policy, self._audit.settings.capture_content
         return policy.fingerprints or capture.on_events or capture.on_spans
 
-    def _see(self, op: Operation, entry_ids: tuple[Any, ...], owner: Any) -> list[str]:
+    def _see(
+        self, op: Operation, entry_ids: tuple[Any, ...], owner: Any, saves: bool = False
+    ) -> list[str]:
         """The names of these entries, from now on among those of the operation."""
         names = op.named(identifiers(listed(entry_ids)))
-        whose = self._owner if owner is None else identifiers([owner])[0]
+        whose = op.owner if owner is None else identifiers([owner])[0]
         self._names.update(dict.fromkeys(names))
-        if whose is not None:
-            op.activity.sees(dict.fromkeys(names, whose))
+        seen = op.activity
+        if whose is not None and saves:
+            seen.owns(whose, names)
+        elif whose is not None:
+            seen.sees(dict.fromkeys(names, whose))
+        if whose is None or saves:  # of whom it was before
+            seen.sees(op.owners_on_record(names, living=saves))
         return names
 
 

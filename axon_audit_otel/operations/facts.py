@@ -125,6 +125,9 @@ class Facts:
     records: list[tuple[str, str]] | None = None  # of the span: ids of entries, and texts
     #: Gives the adapters of any memory in which an entry is known to live.
     holders: Callable[[str, Facts], list[Any]] = staticmethod(lambda key, op: [])
+    subjects: tuple[str, ...] = ()  # all whom its event names as owners
+    is_unsaid = False  # its query, and what it raised, may name people whom nothing hides
+    learnt = False  # who acts was learnt late, or that it is nobody
     _subject: tuple[str | None, str | None] = (None, None)
 
     def __init__(
@@ -184,14 +187,19 @@ class Facts:
         if self.trail.settings.baggage_identity:
             self.user_id, self.session_id = or_from_baggage(self.user_id, self.session_id)
 
-    def add_owners(self, owners: tuple[str, ...]) -> bool:
-        """Whose data it is, learnt late; True if that says who acts."""
+    def owned_by(self, owners: tuple[str, ...]) -> None:
+        """Whose data it is, learnt late: of one owner alone, he acts unless somebody else does."""
         self.persons = tuple(dict.fromkeys((*self.persons, *owners)))
-        if self._subject[0] is not None or len(self.persons) != 1:
-            return False
-        self._subject = self.persons[0], self._subject[1]
-        self._settle()
-        return True
+        if self._subject[0] is None or self.learnt:
+            self.learnt = True
+            only = self.persons[0] if len(self.persons) == 1 else None
+            self._subject = only, self._subject[1]
+            self._settle()
+
+    @property
+    def owner(self) -> str | None:
+        """Whose its entries are, where nothing else says it."""
+        return self._subject[0]
 
     @property
     def delegates(self) -> dict[str, str]:
@@ -236,6 +244,15 @@ class Facts:
         """A part of it failed, though nothing is raised; *name* is its ``error.type``."""
         self.problems += 1
         self.error_type = self.error_type or name
+
+    def owners_on_record(self, entry_ids: list[str], living: bool = False) -> dict[str, str | None]:
+        """The owners of these entries, as far as the trail knows them; with *living*, of those
+        alone that are not known to be gone."""
+        find = self.trail.entries.find
+        known = ((key, find(key)) for key in entry_ids)
+        return {
+            key: one[0] for key, one in known if one[0] and not (living and isinstance(one[1], int))
+        }
 
     def living_descendants(self) -> list[str]:
         """The entries that live, as far as is known, and were made of what it deleted.

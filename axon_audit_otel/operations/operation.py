@@ -132,11 +132,6 @@ class Operation(Facts):
             one = one.around
         return one is not None
 
-    def owned_by(self, owners: tuple[str, ...]) -> None:
-        """Whose data it is, learnt late."""
-        if self.add_owners(owners):
-            self.span.identify(self)
-
     # --- ending ------------------------------------------------------------------------------
 
     def succeed(self, result: Any) -> None:
@@ -186,6 +181,8 @@ class Operation(Facts):
     def _report_to(self, outer: Operation, exc: BaseException | None) -> None:
         """Be a part of *outer*, and no event of its own."""
         outer.activity.take(self.activity, failures=exc is None)
+        if self.persons:
+            outer.persons = tuple(dict.fromkeys((*outer.persons, *self.persons)))
         if self.private is not None:
             outer.private = {**(outer.private or {}), **self.private}
         if exc is None and self.error_type and (self.problems or self.failed):
@@ -204,6 +201,8 @@ class Operation(Facts):
             if seen.failed or seen.aside:
                 note_swallowed(self, exc)
             self._gauge.dec()
+            if self.learnt:
+                self.span.identify(self)
             context = self.span.span.get_span_context()
             event = full_event(self, status, exc, elapsed_ns, context)
         except Exception as fault:  # hostile facts: keep what is certain

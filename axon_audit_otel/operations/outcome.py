@@ -9,8 +9,11 @@ from ..events.identifiers import identifiers
 from ..events.model import EventStatus, OperationType
 from .facts import COPYING, Facts
 
-__all__ = ["bare_event", "full_event", "note_swallowed"]
+__all__ = ["UNSAID", "bare_event", "full_event", "note_swallowed"]
 
+#: In place of the words of a call, where ids name people and the event names nobody: they may have
+#: an id that the operation did not report, and there is no key to encrypt them with.
+UNSAID = "[left out: it may name an entry, and the event names nobody]"
 #: The SDK itself handles at most so many entries in one query.
 MAX_ENTRY_IDS = 100_000
 
@@ -29,7 +32,12 @@ def full_event(
         _note_sources_owners(op, subjects)
     if op.private is not None:  # a part may have named them so before
         names = list(dict.fromkeys(map(op.namer(), op.named(names, again=True))))
-    message = str(exc) if exc is not None and op.capture.on_events else ""
+    op.subjects = subjects
+    if op.private is not None and not subjects:
+        _leave_unsaid(op)
+    message = ""
+    if exc is not None and op.capture.on_events:
+        message = UNSAID if op.is_unsaid else str(exc)
     prints, sources = _fingerprints(op), _derived_from(op) if seen.derived else []
     kind = op.kind
     event = draft(
@@ -61,6 +69,17 @@ def full_event(
         event.private, event.namer = op.private, op.namer()
     event.text_owners = op.text_owners
     return event
+
+
+def _leave_unsaid(op: Facts) -> None:
+    """Leave out the query and what was raised, if the event names nobody."""
+    is_somebodys = op.user_id is not None or op.subject_id is not None or op.delegates
+    if is_somebodys or not op.trail.policy.entry_names.are_hidden:
+        return
+    op.is_unsaid = True
+    if "query" in op.metadata:
+        op.metadata["query"] = UNSAID
+    op.span_attributes = dict.fromkeys(op.span_attributes, UNSAID)
 
 
 def bare_event(op: Facts, status: EventStatus, elapsed_ns: int) -> Draft:
@@ -178,8 +197,9 @@ def _subjects(op: Facts, names: list[str]) -> tuple[str, ...]:
     known = op.trail.entries
     if op.entry_ids is not None and seen.saved:  # besides those that it names: promoted
         owners = (*owners, *seen.owners_of(list(seen.saved)))
-    if op.kind.deletes:  # what was asked for, and is gone, was somebody's
-        past = (known.owner(key) for key in names if key not in seen.owners)
+    unseen = [key for key in names if key not in seen.owners]
+    if unseen:  # what was asked for, and is gone, or could not be read, was somebody's
+        past = map(known.owner, unseen)
         owners = (*owners, *(owner for owner in past if owner is not None))
     return (*owners, *known.owners_behind(names))
 

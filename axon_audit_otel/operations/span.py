@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from ..events.draft import Draft
 from ..events.identity import running
 from ..events.log_attributes import ATTRIBUTES
 from .facts import Facts
+from .outcome import UNSAID
 from .signals import Signals, current_signals
 
 __all__ = ["OperationSpan"]
@@ -100,7 +102,7 @@ class OperationSpan:
             if failed:
                 message = None
                 if exc is not None and op.capture.on_spans:
-                    message = _masked(op, op.trail.policy.text(str(exc)))
+                    message = UNSAID if op.is_unsaid else _masks(op)(op.trail.policy.text(str(exc)))
                 span.set_status(Status(StatusCode.ERROR, message))
         span.end()
 
@@ -122,19 +124,23 @@ def _final_attributes(op: Facts, event: Draft) -> dict[str, Any]:
                 isinstance(value, list) and all(type(item) is str for item in value)
             ):
                 attributes[name] = value
+    if not op.span_attributes and op.records is None:
+        return attributes
+    masked = _masks(op)
     for key, text in op.span_attributes.items():
-        attributes[key] = _masked(op, text)
+        attributes[key] = masked(text)
     if op.records is not None:
         names = op.private or {}
         records = [
-            {"id": names.get(key) or _masked(op, key), "content": _masked(op, text)}
+            {"id": names.get(key) or masked(key), "content": masked(text)}
             for key, text in op.records
         ]
         attributes[semconv.GEN_AI_MEMORY_RECORDS] = msgspec.json.encode(records).decode()
     return attributes
 
 
-def _masked(op: Facts, text: str) -> str:
-    """A redacted text of a span, without the ids that pseudonyms stand for."""
-    users = (op.user_id, op.subject_id, *op.delegates.values())
-    return op.trail.policy.span_text(text, users, op.session_id, op.private)
+def _masks(op: Facts) -> Callable[[str], str]:
+    """What gives the redacted texts of a span without the ids that pseudonyms stand for: as in
+    the event."""
+    users = (op.user_id, op.subject_id, *op.delegates.values(), *op.subjects)
+    return op.trail.policy.span_texts(users, op.session_id, op.private)

@@ -19,7 +19,7 @@ from .encryption import Erasure
 from .entry_names import EntryNames
 from .fingerprints import Fingerprints
 from .private_ids import hide, masks, renamed
-from .pseudonyms import Pseudonyms, is_pseudonym, mask_names, mask_text, mask_texts, masked
+from .pseudonyms import Pseudonyms, is_pseudonym, mask_names, mask_texts, masked, text_mask
 from .readable import as_readable, decrypted
 from .redaction import Privacy
 
@@ -128,7 +128,7 @@ class PrivacyPolicy:
             elif event.private and (found := masks(event)):
                 mask_texts(event, found)
             if event.further:
-                note_many(event)
+                note_many(event, self.names)
         except Exception as exc:  # the instrumented call: facts and hooks may raise anything
             self._fault(exc)
             bare = nameless(event, "[details that could not be recorded]")
@@ -153,6 +153,10 @@ class PrivacyPolicy:
             )
             mask_names(event, [*((one, "[id]") for one in ids), *masks(event)])
 
+    def names(self, user_ids: Iterable[str]) -> tuple[str, ...]:
+        """What is written for users, as events name them before encryption."""
+        return tuple(user_ids) if self._erasure is None else self._erasure.names(user_ids)
+
     def growth(self, event: Draft) -> int:
         """The bytes by which *event* gets longer for its subjects and their texts when it is
         recorded, as `bytes_of_name` counts them."""
@@ -166,11 +170,8 @@ class PrivacyPolicy:
         return 0 if self._erasure is None else bytes_of_name(event)
 
     def leave_out_texts(self, event: Draft) -> bool:
-        """Take out of *event* what takes most room: texts that need keys of their own.
-
-        Returns:
-            Whether there were any.
-        """
+        """Take out of *event* what takes most room, texts that need keys of their own; returns
+        whether there were any."""
         if self._erasure is None or not event.text_owners:
             return False
         event["metadata"]["content"] = TOO_LONG
@@ -188,9 +189,8 @@ class PrivacyPolicy:
 
     def _with_digests(self, event: Draft) -> Mapping[str, Any]:
         """As `recorded`, of an event of more persons than it can name: with their digests."""
-        names, fields = event.further, dict(event)
+        names, fields = self.names(event.further), dict(event)
         if self._erasure is not None:
-            names = self._erasure.names(names)
             facts = event["metadata"]
             if "content" in facts and not event.text_owners:
                 # It would be encrypted for those who are named, and an erasure is of all.
@@ -238,18 +238,17 @@ class PrivacyPolicy:
             attributes[semconv.SESSION_ID] = self.hidden("session_id", session_id)
         return attributes
 
-    def span_text(
+    def span_texts(
         self,
-        text: str,
         users: Iterable[str | None],
         session_id: str | None,
-        entries: Mapping[str, str] | None = None,
-    ) -> str:
-        """A text of a span that is redacted: without the ids that pseudonyms stand for, and
+        entries: Mapping[str, str] | None,
+    ) -> Callable[[str], str]:
+        """What gives redacted texts of a span without the ids that pseudonyms stand for, and
         without those of *entries*, for which these texts stand."""
-        if self._pseudonyms is None:
-            return mask_text(text, entries.items()) if entries else text
-        return self._pseudonyms.mask(text, users, session_id, (entries or {}).items())
+        pairs = (entries or {}).items()
+        made = self._pseudonyms
+        return text_mask(pairs) if made is None else made.text_mask(users, session_id, pairs)
 
     @property
     def fingerprints(self) -> bool:

@@ -19,7 +19,7 @@ from .box import ENTRY_FACTS
 from .private_ids import is_hidden
 
 __all__ = [
-    *("Pseudonyms", "is_pseudonym", "mask_names", "mask_text", "mask_texts", "masked"),
+    *("Pseudonyms", "is_pseudonym", "mask_names", "mask_texts", "masked", "text_mask"),
 ]
 
 _KEPT = 4096  # pseudonyms in memory
@@ -162,19 +162,18 @@ class Pseudonyms:
             return str(user)
         return self.user(user)
 
-    def mask(
+    def text_mask(
         self,
-        text: str,
         users: Iterable[str | None],
         session: str | None,
         entries: Iterable[tuple[str, str]] = (),
-    ) -> str:
-        """*text* with pseudonyms in place of those ids."""
-        masks = [(real, self.user(real)) for real in users if real is not None]
+    ) -> Callable[[str], str]:
+        """What puts pseudonyms in place of those ids in a text."""
+        masks = [(real, self.named(real)) for real in users if real is not None]
         masks += entries
         if session is not None:
             masks.append((session, self.session(session)))
-        return _Mask(masks).text(text)
+        return _Mask(masks).text
 
     def _hidden(
         self,
@@ -241,9 +240,9 @@ def _named_in(draft: MutableMapping[str, Any], mask: _Mask) -> Callable[[str], s
     return lambda name: name if name in _READ else mask.text(name)
 
 
-def mask_text(text: str, masks: Iterable[tuple[str, str]]) -> str:
-    """*text* with what stands for ids in place of them."""
-    return _Mask(list(masks)).text(text)
+def text_mask(masks: Iterable[tuple[str, str]]) -> Callable[[str], str]:
+    """What puts what stands for ids in place of them in a text."""
+    return _Mask(list(masks)).text
 
 
 def masked(facts: dict[str, Any], masks: list[tuple[str, str]]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Encoder:
             further = len(draft.further) * DIGEST_BYTES
             if len(payload) + policy.growth(draft) + further <= self._most_bytes:
                 return payload
-        shorten(draft, self._most_bytes, policy.bytes_of_name(draft))
+        shorten(draft, self._most_bytes, policy.bytes_of_name(draft), policy.names)
         return self._payload(draft)
 
     def _payload(self, draft: Draft) -> bytes:

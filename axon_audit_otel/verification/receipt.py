@@ -21,6 +21,7 @@ from ..archive.missing import Missing
 from ..core.errors import ArchiveError, AuditConfigError, InvalidEventError, shown
 from ..core.semconv import ERASABLE_PREFIX, PSEUDONYM_PREFIX
 from ..core.time import format_time, to_microseconds
+from ..events.findings import texts_left
 from ..events.identifiers import checked_id, is_digest
 from ..events.model import AuditEvent, EventStatus, OperationType, decode
 from ..privacy.box import BOX
@@ -268,6 +269,8 @@ def _remains(
             yield {"kind": "not_deleted", "number": number, "entry_ids": ids}
         if derived := after.living_derived():
             yield {"kind": "derived", "number": len(derived), "entry_ids": derived}
+        if texts := texts_left(event.metadata):
+            yield {"kind": "texts_left", "number": sum(texts.values()), "places": texts}
     else:
         if _key_lives(event, policy, after):
             yield {"kind": "key_lives"}

@@ -514,6 +514,19 @@ async def test_told(audit: AuditLogger, path: Path) -> None:
     assert (numbers["no_subject"], numbers["deletions_not_named"]) == (2, 1)
 
 
+def test_texts_that_a_library_keeps(audit: AuditLogger, path: Path) -> None:
+    """What mem0 keeps of deleted memories is said with the deletion."""
+    with audit.operation("STORE", system="mem0", owner="ann-1") as op:
+        op.saved("m1")
+    with audit.operation("FORGET", system="mem0", owner="ann-1") as op:
+        op.deleted("m1")
+        op.note(texts_left={"history": 3, "messages": 2})
+    audit.close()
+    made = dossier(path, "ann-1")
+    assert [one["texts_left"] for one in made["erasures"]] == [5]
+    assert "5 texts of it remained" in made.html
+
+
 async def test_running(audit: AuditLogger, path: Path) -> None:
     """While the application runs, what it has recorded is there; a receipt must wait for a seal."""
     await audit.log_event("STORE", user_id="ann-1", entry_ids=["a1"])

@@ -544,6 +544,18 @@ def test_hostile_names(tmp_path: Path) -> None:
         assert len(list(csv.reader(file))) == len(names) + 1
 
 
+def test_texts_that_a_library_keeps(tmp_path: Path) -> None:
+    """What mem0 keeps of deleted memories is in the register."""
+    audit = AuditLogger(auto_export_path=tmp_path / "logs")
+    for left in ({"history": 3, "messages": 2}, {"history": 1}, "many", {"history": "x"}, [1]):
+        facts = {"deleted": 1, "texts_left": left}
+        record(audit, "2025-11-03T00:00:00", "FORGET", entry_ids=["m1"], metadata=facts)
+    audit.close()
+    erasures = report(tmp_path / "logs", tmp_path / "r")["erasures"]
+    assert erasures["texts_left"] == 6
+    assert [row["texts_left"] for row in erasures["first"]] == [5, 1, 0, 0, 0]
+
+
 def test_the_command(cli: Cli, path: Path, tmp_path: Path) -> None:
     """Exit code 0: complete; 1: a person must look; 2: there is no report."""
     key = tmp_path / "auditor.key"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TypedDict
@@ -145,9 +146,28 @@ class TestStore:
         by_acting = AuditedStore(InMemoryStore(), audit)
         with audit_context(user_id="bob"):
             by_acting.put(("memories", "carol"), "k", {})
+            by_acting.put(("memories", "bob"), "k", {})
+            by_acting.search(("memories", "bob"))
+        with audit_context(user_id="support"):
+            by_acting.get(("memories", "bob"), "k")
         too_short = AuditedStore(InMemoryStore(), audit, owner=4)
         too_short.put(("memories",), "k", {})
-        assert [event.subjects for event in history(audit)] == [("ADA",), (), ()]
+        assert [event.subjects for event in history(audit)] == [
+            *(("ADA",), (), ("bob",), ("bob",), ("bob",), ()),
+        ]
+
+    def test_owner_in_the_baggage(self, make_audit: Make) -> None:
+        """Where the baggage says who acts, it says whose the items are."""
+        from opentelemetry import baggage, context
+
+        audit = make_audit(baggage_identity=True)
+        store = AuditedStore(InMemoryStore(), audit)
+        token = context.attach(baggage.set_baggage("user.id", "bob"))
+        try:
+            store.put(("memories", "bob"), "k", {})
+        finally:
+            context.detach(token)
+        assert (only_event(audit).user_id, only_event(audit).subjects) == ("bob", ("bob",))
 
     def test_one_item_twice(self, audit: AuditLogger) -> None:
         """Of several operations of a batch on one item each says what it did."""
@@ -226,6 +246,46 @@ class TestSqlite:
             (user, f"memories/{user}/k") for user in users
         }
         assert len(await store.asearch(("memories",))) == 8
+
+    @pytest.mark.parametrize("keys", [False, True])
+    async def test_vectors(
+        self, audit: AuditLogger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, keys: bool
+    ) -> None:
+        """A deletion says which vectors are left of the item."""
+        import aiosqlite
+        import sqlite_vec
+        from langchain_core.embeddings import DeterministicFakeEmbedding
+        from langgraph.store.sqlite import AsyncSqliteStore, SqliteStore
+
+        class Connection(sqlite3.Connection):
+            """Not every Python can load extensions; only a search needs this one."""
+
+            def enable_load_extension(self, enabled: bool, /) -> None: ...
+
+            def load_extension(self, name: str, /, **_: Any) -> None: ...
+
+        monkeypatch.setattr(sqlite_vec, "load", lambda connection: None)
+        index: Any = {"dims": 8, "embed": DeterministicFakeEmbedding(size=8), "fields": ["text"]}
+        alices, carols = (("memories", user) for user in ("alice", "carol"))
+        pragma = f"PRAGMA foreign_keys = {'ON' if keys else 'OFF'}"
+        how: dict[str, Any] = {"factory": Connection, "isolation_level": None}
+        plain = sqlite3.connect(":memory:", check_same_thread=False, **how)
+        plain.execute(pragma)
+        store = AuditedStore(SqliteStore(plain, index=index), audit, owner=1)
+        for where in (alices, carols):
+            store.put(where, "k", {"text": "tea"})
+        store.delete(alices, "k")
+        store.batch([PutOp(carols, "k", None), PutOp(carols, "k", {"text": "milk"})])
+        async with aiosqlite.connect(tmp_path / "db", **how) as connection:
+            await connection.execute(pragma)
+            store = AuditedStore(AsyncSqliteStore(connection, index=index), audit, owner=1)
+            await store.aput(alices, "k", {"text": "tea"})
+            await store.adelete(alices, "k")
+        plain.close()
+        said = [e.metadata.get("texts_left") for e in history(audit) if e.operation == "FORGET"]
+        left = None if keys else {"vectors": 1}
+        assert said == [left, None, left]
+        assert sum(audit.get_statistics()["failures"].values()) == 0
 
     async def test_sweeps(self, audit: AuditLogger, sqlite: BaseStore) -> None:
         """What expires is a deletion, also by the store's own method: LangGraph tells no ids."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from conformance import Conformance, MakeMemory
 from conftest import Make, history, only_event
 
 from axon_audit_otel import AuditEvent, AuditLogger, audit_context
+from axon_audit_otel.archive.checkpoints import new_key
+from axon_audit_otel.evidence.receipt import as_text
+from axon_audit_otel.verification.receipt import facts_of, open_points
 
 os.environ["MEM0_TELEMETRY"] = "False"  # it is read at the import
 
@@ -219,6 +224,63 @@ class TestTruth:
             assert (event.user_id, event.subject_id) == ("support", "alice"), event.action
             assert (event.entry_ids, event.subjects) == ([added], ("alice",))
 
+    def test_history_of_a_deleted_one(self, memory: Any, audit: AuditLogger) -> None:
+        """Its texts are somebody's, though mem0 does not know whose any more."""
+        added = memory.add("tea", user_id="alice", infer=False)["results"][0]["id"]
+        memory.delete(added)
+        with audit_context(user_id="support"):
+            assert [one["old_memory"] for one in memory.history(added)][-1] == "tea"
+        event = last(audit)
+        assert (event.user_id, event.entry_ids, event.subjects) == ("support", [added], ("alice",))
+
+    def test_blanks_around_an_id(self, memory: Any, audit: AuditLogger) -> None:
+        """mem0 takes them away, and so does the event."""
+        memory.add("tea", user_id=" alice ", infer=False)
+        memory.search("tea", filters={"user_id": "alice\n"})
+        memory.delete_all(user_id="\talice")
+        assert {event.user_id for event in history(audit)} == {"alice"}
+        assert {event.subjects for event in history(audit)} == {("alice",)}
+
+    @pytest.mark.parametrize("named", ["memory", "agent", "run", "user"])
+    def test_what_was_said(self, memory: Any, audit: AuditLogger, named: str) -> None:
+        """What mem0 keeps of what was said is told, whatever the deletion names."""
+        scope = {"user_id": "al&ice", "agent_id": "bot", "run_id": "r=1"}
+        added = memory.add("I like tea", **scope)["results"]
+        memory.add("Bob likes tea", user_id="bob")
+        if named == "memory":
+            memory.delete(added[0]["id"])
+        else:
+            memory.delete_all(**{key: one for key, one in scope.items() if key.startswith(named)})
+        assert last(audit).metadata["texts_left"]["messages"] == 1
+
+    @pytest.mark.parametrize("how", ["clear", "erasable"])
+    def test_receipt(self, instrument: Any, make_audit: Make, tmp_path: Path, how: str) -> None:
+        """A receipt does not say that all is gone: mem0 keeps the texts."""
+        from mem0 import Memory
+
+        key = new_key("auditor")
+        more: dict[str, Any] = {"erasable": True} if how == "erasable" else {}
+        audit = make_audit(auto_export_path=tmp_path / "logs", signing_key=key, **more)
+        instrument(audit)
+        memory = Memory.from_config(config(tmp_path, "qdrant", ("likes tea",)))
+        added = memory.add("I like tea", user_id="alice")["results"][0]["id"]
+        memory.delete(added)
+        audit.seal()
+        receipt = audit.receipt(last(audit).event_id)
+        (found,) = [one for one in facts_of(receipt)["remains"] if one["kind"] == "texts_left"]
+        assert found["places"] == {"history": 1, "messages": 1}
+        assert "texts_left" in open_points(receipt)
+        assert "keeps 2 copies" in " ".join(as_text(receipt).split())
+
+    def test_of_several_by_their_agent(self, memory: Any, audit: AuditLogger) -> None:
+        """Of the entries that go with an agent, the event names all owners, and none acts."""
+        for user in ("alice", "bob"):
+            memory.add("tea", user_id=user, agent_id="bot", infer=False)
+        memory.delete_all(agent_id="bot")
+        event = last(audit)
+        assert (event.user_id, event.agent_id) == (None, "bot")
+        assert set(event.subjects) == {"alice", "bob"}
+
     def test_all_of_a_user(self, memory: Any, audit: AuditLogger) -> None:
         """`delete_all` is one event, with all ids, and what mem0 keeps of their texts."""
         ids = [
@@ -251,6 +313,9 @@ class TestTruth:
             "tea", filters={"user_id": "alice", "OR": [{"user_id": "bob"}, {"run_id": "r"}]}
         )
         assert last(audit).subjects == ("alice", "bob")
+        with pytest.raises(ValueError, match="user_id"):
+            memory.search("tea", filters={"user_id": {"in": ["alice", "bob"]}})
+        assert (last(audit).status, last(audit).subjects) == ("FAILURE", ("alice", "bob"))
 
     def test_wrong_calls(self, memory: Any, audit: AuditLogger) -> None:
         """A call that mem0 refuses raises what mem0 raises, and is a FAILURE."""
@@ -285,6 +350,36 @@ class TestTruth:
         assert {(e.user_id, e.subject_id) for e in history(audit)} == {
             (f"acts-for-u{at}", f"u{at}") for at in range(4)
         }
+
+    async def test_cancelled(self, instrument: Any, audit: AuditLogger, tmp_path: Path) -> None:
+        """What a thread of `AsyncMemory` deletes after its call was cancelled is an event."""
+        from mem0 import AsyncMemory
+
+        instrument(audit)
+        memory = AsyncMemory.from_config(config(tmp_path))
+        added = (await memory.add("tea", user_id="alice", infer=False))["results"][0]["id"]
+        client, begun, go = memory.vector_store.client, threading.Event(), threading.Event()
+        real = client.delete
+
+        def delete(*args: Any, **kwargs: Any) -> Any:
+            begun.set()
+            go.wait()
+            return real(*args, **kwargs)
+
+        client.delete = delete
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(executor := ThreadPoolExecutor())
+        call = asyncio.create_task(memory.delete(added))
+        await asyncio.to_thread(begun.wait)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        go.set()
+        executor.shutdown()
+        failed, deleted = history(audit)[1:]
+        assert (failed.action, failed.status) == ("mem0.delete", "FAILURE")
+        assert (deleted.action, deleted.status) == ("Qdrant.delete", "SUCCESS")
+        assert (deleted.entry_ids, deleted.subjects) == ([added], ("alice",))
 
 
 class TestInstrumentor:

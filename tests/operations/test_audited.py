@@ -197,15 +197,111 @@ class TestWho:
         assert (second.user_id, second.subject_id) == ("bob", "alice")
         assert (span_exporter.get_finished_spans()[0].attributes or {})["user.id"] == "alice"
 
-    def test_several_owners(self, audit: AuditLogger) -> None:
-        """Of several owners, nobody is said to act."""
+    def test_several_owners(self, audit: AuditLogger, span_exporter: InMemorySpanExporter) -> None:
+        """Of several owners, nobody is said to act, also where they are learnt one by one."""
         with audit.operation("RECALL") as op:
             op.owned_by("alice", "bob")
-        event = only_event(audit)
-        assert (event.user_id, event.subjects) == (None, ("alice", "bob"))
+        with audit.operation("FORGET") as op:
+            op.owned_by("alice")
+            op.owned_by("bob")
+        for event in history(audit):
+            assert (event.user_id, event.subjects) == (None, ("alice", "bob"))
+        for span in span_exporter.get_finished_spans():
+            assert "user.id" not in (span.attributes or {})
+
+    @pytest.mark.parametrize("how", ["found", "touched", "deleted", "remaining", "saved", "named"])
+    def test_owner_on_record(self, audit: AuditLogger, how: str) -> None:
+        """Of an entry of which nobody says it, the trail knows whose it is."""
+        with audit.operation("STORE", system="notes", owner="alice") as op:
+            op.saved("k1")
+        kind = {"saved": "STORE", "deleted": "FORGET", "remaining": "FORGET"}.get(how, "RECALL")
+        names = ["k1"] if how == "named" else None
+        with audit.operation(kind, system="notes", user_id="support", entry_ids=names) as op:
+            if how != "named":
+                getattr(op, how)("k1")
+        event = history(audit)[-1]
+        assert (event.user_id, event.entry_ids, event.subjects) == ("support", ["k1"], ("alice",))
+
+    def test_owners_of_sources(self, make_audit: Make, tmp_path: Path) -> None:
+        """An entry is also of those whose entries it was made of, over several steps; its text
+        goes with any of them."""
+        how = {"auto_export_path": tmp_path / "logs", "erasable": True, "capture_content": True}
+        audit = make_audit(**how)
+        for key, owner in (("a", "alice"), ("b", "bob")):
+            with audit.operation("STORE", system="notes", owner=owner) as op:
+                op.saved(key)
+        for key, sources in (("s", ["a", "b"]), ("t", ["s"])):
+            with audit.operation("STORE", system="notes", user_id="agent", owner="carl") as op:
+                op.saved(key, derived_from=sources)
+                op.content(texts={key: f"tea in {key}"})
+        with audit.operation("STORE", system="notes", user_id="agent") as op:
+            op.saved("u", derived_from=["a"])
+            op.saved("v", derived_from=["t"])
+        subjects = [event.subjects for event in history(audit)[2:]]
+        assert subjects[:2] == [("carl", "alice", "bob")] * 2
+        assert set(subjects[2]) == {"alice", "bob", "carl"}
+        audit.close()
+        audit = make_audit(**how)
+        with audit.operation("FORGET", system="notes", user_id="officer") as op:
+            op.deleted("s")
+        assert set(audit.query_events()[0].subjects) == {"alice", "bob", "carl"}
+        audit.erase_user("bob")
+        assert "tea in" not in str(audit.query_events(archived=True))
+
+    def test_id_used_again(self, audit: AuditLogger) -> None:
+        """Who had an entry that is gone has none of that id that is new."""
+        with audit.operation("STORE", system="notes", owner="alice") as op:
+            op.saved("k1")
+        with audit.operation("FORGET", system="notes", owner="alice") as op:
+            op.deleted("k1")
+        with audit.operation("STORE", system="notes", user_id="support") as op:
+            op.saved("k1")
+        assert history(audit)[-1].subjects == ()
+
+    def test_new_owner(self, audit: AuditLogger) -> None:
+        """An entry that gets another owner is of both; from then on of the new one."""
+        with audit.operation("STORE", system="notes", owner="alice") as op:
+            op.saved("k1")
+        with audit.operation("STORE", system="notes", user_id="support") as op:
+            op.saved("k1", owner="bob")
+        with audit.operation("RECALL", system="notes", user_id="support") as op:
+            op.found("k1")
+        assert [event.subjects for event in history(audit)] == [
+            *(("alice",), ("bob", "alice"), ("bob",)),
+        ]
+
+    @pytest.mark.parametrize("whose", ["on record", "learnt late"])
+    def test_fingerprint_of_an_owner_not_given(
+        self, make_audit: Make, tmp_path: Path, whose: str
+    ) -> None:
+        """It and captured texts have the key of the owner, also where no call names him."""
+        audit = make_audit(auto_export_path=tmp_path / "logs", erasable=True, capture_content=True)
+        with audit.operation("STORE", system="notes", owner="alice") as op:
+            op.saved("k1")
+            op.content(texts={"k1": "tea"})
+        with audit.operation("RECALL", system="notes", user_id="support") as op:
+            if whose == "learnt late":
+                op.owned_by("alice")
+            op.found("k1")
+            op.content(texts={"k1": "tea"})
+        stored, read = history(audit)
+        assert read.fingerprints == stored.fingerprints
+        audit.erase_user("alice")
+        assert "tea" not in str(audit.query_events(archived=True))
 
 
 class TestNesting:
+    @pytest.mark.parametrize("late", [False, True])
+    def test_whose(self, audit: AuditLogger, late: bool) -> None:
+        """It is also about those whom its parts are about, though these found nothing."""
+        with audit.operation("RECALL", system="outer", user_id="support") as outer:
+            outer.found("k1", owner="bob")
+            with audit.operation("RECALL", owner=None if late else "alice") as inner:
+                if late:
+                    inner.owned_by("alice")
+        event = only_event(audit)
+        assert (event.user_id, set(event.subjects)) == ("support", {"alice", "bob"})
+
     async def test_one_event(self, audit: AuditLogger) -> None:
         """An operation inside of another is a part of it."""
         async with audit.operation("FORGET", system="outer", owner="alice"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -262,6 +263,18 @@ class TestErasing:
         cli("prove", event_id, archive, "--output", archive.with_name("again.json"))
         again = json.loads(archive.with_name("again.json").read_bytes())
         assert again["event"] == json.loads(proved)["event"]
+
+    @pytest.mark.parametrize("size", [256 << 10, 16 << 10])  # 16: names have no room
+    async def test_of_many(self, make_audit: Make, archive: Path, size: int) -> None:
+        """Who can read an event of many persons cannot try who the erased one among them was."""
+        audit = make_audit(auto_export_path=archive, erasable=True, max_event_bytes=size)
+        users = ["alice", *(f"user {number}" for number in range(1_100))]
+        await audit.log_event("EXPORT", "ops", subjects=users)
+        assert audit.erase_user("alice")
+        (event,) = audit.query_events(operation="EXPORT", archived=True)
+        assert event.metadata["subjects_total"] == len(users)
+        tried = hashlib.sha256("\n".join(users).encode()).hexdigest()
+        assert event.metadata["subjects_sha256"] != tried
 
     async def test_the_event_of_it(self, make_audit: Make, archive: Path) -> None:
         """The event names who erased, and when; the erased user only as the other events do."""

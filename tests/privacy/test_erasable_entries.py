@@ -148,7 +148,7 @@ class TestNowhere:
         assert event["entry_ids"] == []
         assert not ID.search(repr(event).encode())
         assert event["metadata"] == {"dropped": "[details that could not be recorded]"}
-        assert policy.span_text(f"no {ENTRY}", [WHO], None, event.private) == "no [id]"
+        assert policy.span_texts([WHO], None, event.private)(f"no {ENTRY}") == "no [id]"
 
     async def test_digest_of_many(self, make_audit: Make, tmp_path: Path) -> None:
         """Of more ids than fit the digest is that of what is recorded."""

@@ -7,6 +7,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,35 @@ class TestNowhere:
         for name in ("files", "trail", "spans", "records"):
             assert _hash(ENTRY).encode() in outputs[name], name
         assert verify(tmp_path).ok
+
+    @pytest.mark.usefixtures("spans")
+    @pytest.mark.parametrize("how", ["pseudonymize", "erasable"])
+    def test_words_of_nobody(
+        self,
+        make_audit: Make,
+        span_exporter: InMemorySpanExporter,
+        log_exporter: InMemoryLogRecordExporter,
+        tmp_path: Path,
+        how: str,
+    ) -> None:
+        """Where an event names nobody, the query and what was raised are left out: no key hides an
+        id in them that the operation did not report."""
+        secret: Any = KEY if how == "pseudonymize" else True
+        audit = make_audit(auto_export_path=tmp_path / "a", capture_content=True, **{how: secret})
+        asked = audit.operation("RECALL", system="notes", private_ids=True)
+        with suppress(KeyError), asked as op:
+            op.content(query=f"what is {ENTRY}?")
+            raise KeyError(f"there is no {ENTRY}")
+        event = only_event(audit)
+        assert (event.status, event.error_type) == ("FAILURE", "KeyError")
+        left_out = "[left out: it may name an entry, and the event names nobody]"
+        assert event.error_message == event.metadata["query"] == left_out
+        audit.close()
+        outputs = [_content(tmp_path)]
+        outputs += [span.to_json().encode() for span in span_exporter.get_finished_spans()]
+        outputs += [record.to_json().encode() for record in log_exporter.get_finished_logs()]
+        assert len(outputs) > 2
+        assert not [output for output in outputs if REAL.search(output)]
 
     async def test_facts(self, make_audit: Make) -> None:
         """Ids in facts are the hashes that the events have, so that they can be joined."""

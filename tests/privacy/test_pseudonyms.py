@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,29 @@ class TestNowhere:
 
 
 class TestSignals:
+    async def test_owners_in_texts(
+        self,
+        make_audit: Make,
+        make_system: MakeSystem,
+        tracer_provider: TracerProvider,
+        span_exporter: InMemorySpanExporter,
+    ) -> None:
+        """In the texts of a span the owners of entries are hashed, as in those of the event."""
+        audit = make_audit(pseudonymize=KEY, capture_content=True)
+        AxonInstrumentor().instrument(audit_logger=audit, tracer_provider=tracer_provider)
+        memory: Any = make_system(audit_logger=audit)
+        await memory.store(f"{ALICE} likes tea", user_id=ALICE)
+        with audit_context(user_id="support"):
+            await memory.recall("tea")
+            with suppress(KeyError), audit.operation("RECALL", system="notes") as op:
+                op.found("k1", owner=ALICE)
+                op.content(query=f"does {ALICE} like tea?", texts={"k1": f"{ALICE} does"})
+                raise KeyError(f"{ALICE} is not there")
+        spans = "".join(span.to_json() for span in span_exporter.get_finished_spans())
+        assert ALICE not in spans
+        assert spans.count(f"{HASH} likes tea") == 2
+        assert f"{HASH} is not there" in spans
+
     async def test_attributes(
         self,
         make_audit: Make,

@@ -14,7 +14,7 @@ from ...operations.audited import AuditedOperation
 from ...trail.audit_logger import AuditLogger
 from ..instrumentor import LibraryInstrumentor
 from ..wrappers import Wrappers
-from .methods import METHODS, SYSTEM, Method, note_texts_left, persons_in
+from .methods import METHODS, PERSONS, SYSTEM, Method, note_texts_left, persons_in
 from .vector_store import watch
 
 __all__ = ["Mem0Instrumentor"]
@@ -83,6 +83,7 @@ class _Calls:
                 self._watch(memory)
                 call = _Call(self._audit, name, method, memory, signature, args, kwargs)
                 async with call.operation() as op:
+                    call.began(op)
                     result = await original(memory, *args, **kwargs)
                     call.report(op, result)
                 if name == "reset":
@@ -98,6 +99,7 @@ class _Calls:
                 self._watch(memory)
                 call = _Call(self._audit, name, method, memory, signature, args, kwargs)
                 with call.operation() as op:
+                    call.began(op)
                     result = original(memory, *args, **kwargs)
                     call.report(op, result)
                 if name == "reset":
@@ -129,8 +131,7 @@ class _Call:
         with suppress(Exception):  # the call itself raises it
             self._given = signature.bind(memory, *args, **kwargs).arguments
             said = self._given.get("filters") if method.filtered else self._given
-            self._owners = persons_in(said)
-            self._agents, self._runs = persons_in(said, "agent_id"), persons_in(said, "run_id")
+            self._owners, self._agents, self._runs = (persons_in(said, one) for one in PERSONS)
 
     def operation(self) -> AuditedOperation:
         """The operation that the call is."""
@@ -152,19 +153,24 @@ class _Call:
             **more,
         )
 
+    def began(self, op: AuditedOperation) -> None:
+        """Report whom the call names, whatever becomes of it."""
+        if len(self._owners) > 1:
+            op.owned_by(self._owners)
+
     def report(self, op: AuditedOperation, result: Any) -> None:
         """Report what the call gave, and what mem0 keeps of what it deleted."""
-        with op.noting():
-            if len(self._owners) > 1:
-                op.owned_by(self._owners)
+        with op.noting() as running:
             query = self._given.get("query")
             op.content(query=query if isinstance(query, str) else None)
             self._method.after(op, result)
             if self._name == "history":
                 self._see_owner(op)
             if self._method.operation == "FORGET" and self._name != "reset":
-                owner = self._owners[0] if len(self._owners) == 1 else None
-                note_texts_left(op, self._memory, op.deleted_ids, owner)
+                named = dict(zip(PERSONS, (self._owners, self._agents, self._runs)))
+                if self._method.named and running is not None:  # the entry says whose it was
+                    named = {PERSONS[0]: [running.owner] if running.owner else []}
+                note_texts_left(op, self._memory, op.deleted_ids, named)
 
     def _see_owner(self, op: AuditedOperation) -> None:
         """Read the entry whose history was asked for, to know whose it is."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from ...operations.audited import AuditedOperation
 
-__all__ = ["METHODS", "SYSTEM", "Method", "note_texts_left", "payload_of", "persons_in"]
+__all__ = ["METHODS", "PERSONS", "SYSTEM", "Method", "note_texts_left", "payload_of", "persons_in"]
 
 SYSTEM = "mem0"
+#: The parameters that name whose memories these are: the owner, the agent, the session.
+PERSONS = ("user_id", "agent_id", "run_id")
 
 
 class Method(NamedTuple):
@@ -60,7 +63,8 @@ METHODS: Mapping[str, Method] = {
 
 
 def persons_in(filters: Any, field: str = "user_id") -> list[str]:
-    """The persons whom ``filters=`` names, also inside of AND, OR and lists; not those in NOT."""
+    """The persons whom ``filters=`` names, also inside of AND, OR and lists; not those in NOT.
+    Without the blanks around their ids, which mem0 takes away."""
     if not isinstance(filters, Mapping):
         return []
     found: list[str] = []
@@ -68,7 +72,7 @@ def persons_in(filters: Any, field: str = "user_id") -> list[str]:
         if name == field:
             values = value.get("in", value.get("eq")) if isinstance(value, Mapping) else value
             several = values if isinstance(values, (list, tuple, set)) else [values]
-            found += [str(one) for one in several if one is not None and one != "*"]
+            found += [str(one).strip() for one in several if one is not None and one != "*"]
         elif name in ("AND", "OR") and isinstance(value, (list, tuple)):
             found += [person for one in value for person in persons_in(one, field)]
     return list(dict.fromkeys(found))
@@ -80,11 +84,17 @@ def payload_of(item: Any) -> Mapping[str, Any]:
     return payload if isinstance(payload, Mapping) else {}
 
 
+def _parts_of(scope: Any) -> set[str]:
+    """Whom a scope is of: ``agent_id=a&user_id=u``, where these have no ``&`` of their own."""
+    return set(map(unquote, str(scope).split("&")))
+
+
 def note_texts_left(
-    op: AuditedOperation, memory: Any, ids: Iterable[str], owner: str | None
+    op: AuditedOperation, memory: Any, ids: Iterable[str], named: Mapping[str, Sequence[str]]
 ) -> None:
     """Note how many texts mem0 itself keeps of what was deleted: its table ``history`` has those
-    of each deleted entry, ``messages`` the newest of what was said in each scope of *owner*."""
+    of each deleted entry, ``messages`` the newest of what was said in each scope that has all
+    whom the call *named*, by ``user_id``, ``agent_id`` and ``run_id``."""
     db: Any = getattr(memory, "db", None)
     if getattr(db, "connection", None) is None:
         return
@@ -93,7 +103,7 @@ def note_texts_left(
         query = "SELECT count(*) FROM history WHERE memory_id = ? AND old_memory IS NOT NULL"
         history = sum(find(query, (key,)).fetchone()[0] for key in ids)
         scopes = find("SELECT session_scope, count(*) FROM messages GROUP BY 1").fetchall()
-    part = None if owner is None else f"user_id={owner}"
-    messages = sum(number for scope, number in scopes if part in scope.split("&"))
+    whom = {f"{field}={one}" for field, several in named.items() for one in several}
+    messages = sum(number for scope, number in scopes if whom and whom <= _parts_of(scope))
     if history or messages:
         op.note(texts_left={"history": history, "messages": messages})

@@ -76,8 +76,12 @@ def _wrapped(
         except Exception as exc:
             op.partial(exc, *_ids(args, kwargs))
             raise
-        with op.noting():
-            report(op, before, args, kwargs, result)
+        with op.noting() as running:
+            if running is not None:
+                report(op, before, args, kwargs, result)
+        if running is None:  # it was cancelled, and ended, while a thread did this
+            with begin() as late, late.noting():
+                report(late, before, args, kwargs, result)
         return result
 
     return watched

@@ -358,13 +358,16 @@ def _is_event(line: bytes) -> bool:
 def load(path: Path) -> tuple[Journal, bool]:
     """Open the journal of an ended writer, and remove a torn last line; True if it is closed."""
     journal = Journal(path, open_owned(path, os.O_RDWR | os.O_APPEND))
-    with open_regular(path) as file:
-        reader = LineReader(file, path, digest=journal.digest)
-        for line in reader.lines():
-            position = position_of(line[1:-1])
-            journal.count_event(leaf_hash(line[1:-1]), position.sequence, position.timestamp)
-    journal.digest.update(reader.closing)
-    journal.end = reader.size + len(reader.closing)
-    if os.fstat(journal.file).st_size != journal.end:
-        os.ftruncate(journal.file, journal.end)
+    with ExitStack() as undo:
+        undo.callback(journal.close)
+        with open_regular(path) as file:
+            reader = LineReader(file, path, digest=journal.digest)
+            for line in reader.lines():
+                position = position_of(line[1:-1])
+                journal.count_event(leaf_hash(line[1:-1]), position.sequence, position.timestamp)
+        journal.digest.update(reader.closing)
+        journal.end = reader.size + len(reader.closing)
+        if os.fstat(journal.file).st_size != journal.end:
+            os.ftruncate(journal.file, journal.end)
+        undo.pop_all()
     return journal, bool(reader.closing)

@@ -96,9 +96,9 @@ def take_over(
             if attestor is None:
                 return Takeover(lock, sealed, refused, None, 0)
             return _judged(lock, sealed, refused, attestor)
-        except (NotAttestedError, msgspec.DecodeError) as exc:
-            lock.release()
-            if attestor is None:
+        except BaseException as exc:
+            lock.release()  # in any case: nobody could try again while this process lives
+            if attestor is None or not isinstance(exc, (NotAttestedError, msgspec.DecodeError)):
                 raise
             if not isinstance(exc, NotAttestedError):
                 exc = NotAttestedError(lock.writer, str(exc))

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +26,7 @@ import msgspec
 
 from ..core.errors import ArchiveError
 from ..core.files import is_there, make_directory, refuse_writable_by_all
-from ..core.fsync import sync_directory, sync_file
+from ..core.fsync import duplicated, sync_directory, sync_file
 from ..core.time import format_time
 from .attested import Attestor
 from .format import JOURNAL
@@ -96,12 +95,13 @@ class ArchiveWriter:
             self._lock, self.sealed = taken.lock, taken.sealed
             self.refused, self.adopted, self.lost = taken.refused, taken.adopted, taken.lost
             secret = None if attestor is None else attestor.secret("intents")
-            self.intents = Intents(self.path(""), sync, secret)
+            self.intents = Intents(taken.lock.path(""), sync, secret)
             if sync and not sync_file(self._lock.file):
                 raise OSError(errno.ENOTSUP, _NO_SYNC)
             self.recovery = self._recover_at_start()
             self.sealed.through = self.sealed.last_sequence
         except (OSError, msgspec.DecodeError) as exc:
+            self.__del__()  # now: the traceback may keep us, and with us the lock
             msg = f"cannot archive to {str(directory)!r}: {getattr(exc, 'strerror', 0) or exc}"
             raise ArchiveError(msg) from exc
 
@@ -274,13 +274,13 @@ class ArchiveWriter:
         self._doubtful = False
 
     def duplicates(self) -> list[int]:
-        """New descriptors of the files that hold unsealed events: none if everything is sealed."""
+        """New descriptors of the files that hold unsealed events: none if all are sealed."""
         if self._doubtful:
             self.renew()
         if self._journal is None:
             return []
-        attested = self.sealed.attested
-        return [os.dup(file.file) for file in (attested, self._journal) if file is not None]
+        files = self.sealed.attested, self._journal
+        return duplicated(one.file for one in files if one is not None)
 
     # --- what was there before, and what somebody else did to the files ---------------------
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
-__all__ = ["CLOEXEC", "UNSUPPORTED", "sync_data", "sync_directory", "sync_file"]
+__all__ = ["CLOEXEC", "UNSUPPORTED", "duplicated", "sync_data", "sync_directory", "sync_file"]
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 #: Errors of a file system that does not support a function.
@@ -41,6 +42,21 @@ def _synced(sync: Callable[[int], None], file: int) -> bool:
             raise
         return False
     return True
+
+
+def duplicated(files: Iterable[int]) -> list[int]:
+    """New descriptors of open *files*, for who syncs and closes them: of all or of none.
+
+    Raises:
+        OSError: If there are no more descriptors.
+    """
+    with ExitStack() as undo:
+        made: list[int] = []
+        for file in files:
+            made.append(os.dup(file))
+            undo.callback(os.close, made[-1])
+        undo.pop_all()
+    return made
 
 
 def sync_directory(directory: Path) -> None:

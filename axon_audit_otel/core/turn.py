@@ -61,7 +61,13 @@ class Turn:
         try:
             while waiting and self._lock.acquire(blocking=False):
                 while waiting:
-                    do(waiting.popleft())
-                self.leave()
+                    item = waiting.popleft()
+                    try:
+                        do(item)
+                    except (RecursionError, MemoryError):  # no room here: for who comes next
+                        waiting.appendleft(item)
+                        raise
+                self._lock.release()
         finally:
-            self.leave()
+            if self.is_ours():  # no call of `leave`: there may be no room for one more
+                self._lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -67,7 +68,9 @@ class Worker:
             True if there is a thread. False if the interpreter ends, or cannot start one.
         """
         with self._lock:
-            if self._thread is None and not self._closed:
+            if sys.is_finalizing():  # a new thread would not come as far as to say that it runs
+                self._thread = None
+            elif self._thread is None and not self._closed:
                 thread = threading.Thread(
                     target=self._run, args=(wait,), name=self._name, daemon=True
                 )
@@ -85,7 +88,7 @@ class Worker:
         if not self._is_awake:
             self._is_awake = True
             self._wakes.put(None)
-        return self._thread is not None or self.start()
+        return (self._thread is not None and not sys.is_finalizing()) or self.start()
 
     def close(self) -> None:
         """End the thread after its current step; it is not started again."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FunctionType
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from ..core.log import logger
 
@@ -20,8 +21,23 @@ __all__ = ["InstanceAttribute", "Wrappers"]
 #: it returns None to leave the class as it is.
 Make = Callable[[Any], Any]
 
-#: Every living wrapper: the `Wrappers` that made it, and the method that it replaces.
-_made: WeakKeyDictionary[Any, tuple[Wrappers, Any]] = WeakKeyDictionary()
+#: Where a wrapper has the `Wrappers` that made it, the method that it replaces, and itself: a
+#: decorator around it copies its attributes.
+_MADE = "_axon_audit_made"
+
+
+class _Method:
+    """A method of a class that is to have a wrapper. It keeps no class alive: a program may make
+    one for each call."""
+
+    __slots__ = ("is_warned", "make", "name", "of", "placed")
+
+    def __init__(self, of: ref[type], name: str, make: Make) -> None:
+        self.of = of
+        self.name = name
+        self.make = make
+        self.placed: ref[Any] | None = None  # the wrapper, once there was one
+        self.is_warned = False
 
 
 class Wrappers:
@@ -38,71 +54,77 @@ class Wrappers:
 
     def __init__(self) -> None:
         self.active = True
-        self.unsure: set[tuple[type, str]] = set()
-        self._wanted: dict[tuple[type, str], Make] = {}
-        self._placed: dict[tuple[type, str], Any] = {}
-        self._warned: set[tuple[type, str]] = set()
+        self.unsure: set[_Method] = set()
+        self._wanted: dict[tuple[ref[type], str], _Method] = {}
 
     def wrap(self, cls: type, name: str, make: Make) -> None:
         """Replace the method *name* that *cls* itself defines by the function that *make* makes."""
-        self._wanted[cls, name] = make
-        self._place(cls, name)
+        of = ref(cls, partial(_forget, ref(self), name))
+        method = self._wanted.setdefault((of, name), _Method(of, name, make))
+        method.make = make
+        self._place(cls, method)
 
     def refresh(self, unsure: bool = False) -> None:
         """Wrap methods that have lost their wrapper; with *unsure*, check only those."""
-        for cls, name in list(self.unsure if unsure else self._wanted):
-            self._place(cls, name)
+        for method in list(self.unsure if unsure else self._wanted.values()):
+            if (cls := method.of()) is not None:
+                self._place(cls, method)
+
+    def forget(self, of: ref[type], name: str) -> None:
+        """Forget a method of a class that is gone."""
+        if (method := self._wanted.pop((of, name), None)) is not None:
+            self.unsure.discard(method)
 
     def undo(self) -> None:
         """Restore every method. If other code has wrapped ours, both stay, and ours passes on."""
         self.active = False
-        for cls, name in self._wanted:
+        for method in list(self._wanted.values()):
+            if (cls := method.of()) is None:
+                continue
+            name = method.name
             found = before = cls.__dict__.get(name)
             while found is not None and _made_by(found) is self:
-                found = _made[found][1]
+                found = _replaced_by(found)
             if found is None and before is not None:
                 delattr(cls, name)
             elif found is not before:
                 setattr(cls, name, found)
         self._wanted.clear()
-        self._placed.clear()
         self.unsure.clear()
 
-    def _place(self, cls: type, name: str) -> None:
-        found, where = cls.__dict__.get(name), (cls, name)
-        placed = self._placed.get(where)
-        if found is placed is not None:
+    def _place(self, cls: type, method: _Method) -> None:
+        found, placed = cls.__dict__.get(method.name), method.placed
+        if found is not None and placed is not None and found is placed():
             return
         if _is_mock(found):
-            self.unsure.add(where)
+            self.unsure.add(method)
             return
         while (maker := _made_by(found)) is not None and maker is not self:
-            found = _made[found][1]  # from before an `undo` that a mock survived
+            found = _replaced_by(found)  # from before an `undo` that a mock survived
         if maker is self:
-            self._placed[where] = found
+            method.placed = ref(found)
             return
         bare = found is None or _is_bare(cls, found)
         if placed is not None and not bare:
-            self._warn_if_lost(where, found)
+            self._warn_if_lost(cls, method, found)
             return
-        wrapper = self._wanted[where](found)
+        wrapper = method.make(found)
         if wrapper is None:
             return
-        _made[wrapper] = self, found
-        self._placed[where] = wrapper
-        setattr(cls, name, wrapper)
+        setattr(wrapper, _MADE, (self, found, ref(wrapper)))
+        method.placed = ref(wrapper)
+        setattr(cls, method.name, wrapper)
         named = getattr(found, "__qualname__", "")
-        if bare or named == f"{cls.__qualname__}.{name}":  # or decorated in its class
-            self.unsure.discard(where)
+        if bare or named == f"{cls.__qualname__}.{method.name}":  # or decorated in its class
+            self.unsure.discard(method)
         else:
-            self.unsure.add(where)
+            self.unsure.add(method)
 
-    def _warn_if_lost(self, where: tuple[type, str], found: Any) -> None:
+    def _warn_if_lost(self, cls: type, method: _Method, found: Any) -> None:
         """Warn once if a method was replaced by one that does not call our wrapper."""
-        if where in self._warned:
+        if method.is_warned:
             return
-        self._warned.add(where)
-        inner, cls = found, where[0]
+        method.is_warned, inner = True, found
         while inner is not None and _made_by(inner) is not self:
             inner = getattr(inner, "__wrapped__", None)
         if inner is None:
@@ -110,14 +132,25 @@ class Wrappers:
                 "%s.%s was replaced after it was instrumented: calls that do not reach the"
                 " method that was there before are not recorded",
                 cls.__qualname__,
-                where[1],
+                method.name,
             )
 
 
 def _made_by(function: Any) -> Wrappers | None:
     """The `Wrappers` that made *function*; None if it is not a wrapper of ours."""
-    made = _made.get(function) if isinstance(function, FunctionType) else None
-    return None if made is None else made[0]
+    made = function.__dict__.get(_MADE) if isinstance(function, FunctionType) else None
+    return made[0] if made is not None and made[2]() is function else None
+
+
+def _replaced_by(wrapper: Any) -> Any:
+    """The method that a *wrapper* of ours replaces."""
+    return wrapper.__dict__[_MADE][1]
+
+
+def _forget(wrappers: ref[Wrappers], name: str, of: ref[type]) -> None:
+    """The class is gone."""
+    if (known := wrappers()) is not None:
+        known.forget(of, name)
 
 
 def _is_mock(value: Any) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ..core import generators
-from ..core.errors import AuditUnavailableError, InvalidEventError
+from ..core.errors import InvalidEventError
 from ..events.draft import checked_ids
 from ..events.identifiers import MAX_ID, checked_id, checked_text, identifier, identifiers
 from ..events.model import AuditEvent, OperationType
@@ -27,7 +27,7 @@ from ..privacy.private_ids import hidden_facts
 from .activity import STILL_PRESENT, error_type
 from .durability import wait_event, wait_event_now
 from .facts import Kind
-from .operation import Operation, begin, current
+from .operation import Operation, begun, current
 
 if TYPE_CHECKING:
     from ..events.draft import Draft
@@ -96,6 +96,7 @@ class AuditedOperation:
         self._place: generators.Place | None = None
         self._event: tuple[bytes, Draft] | None = None
         self._given: dict[str, str] = {}  # whose new entries are, if its event names others too
+        self._is_block = False
 
     @classmethod
     def of(cls, operation: Operation) -> AuditedOperation:
@@ -108,29 +109,49 @@ class AuditedOperation:
     # --- the block -----------------------------------------------------------------------------
 
     def __enter__(self) -> AuditedOperation:
-        self._begin(sys._getframe(1))
-        if self._operation is not None:
-            self._operation.ready_now()
-        return self
+        try:
+            self._begin(sys._getframe(1))
+            if self._operation is not None:
+                self._operation.ready_now()
+            return self
+        except BaseException as exc:
+            self._end_if_open(exc)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.end(exc)
+        try:
+            self.end(exc)
+        except BaseException:
+            self._end_if_open(exc)  # a signal handler raised before anything was done
+            raise
         self.wait()
 
     async def __aenter__(self) -> AuditedOperation:
-        self._begin(sys._getframe(1))
-        if self._operation is not None:
-            await self._operation.__aenter__()
-        return self
+        try:
+            self._begin(sys._getframe(1))
+            if self._operation is not None:
+                await self._operation.__aenter__()
+            return self
+        except BaseException as exc:
+            self._end_if_open(exc)
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.end(exc)
+        try:
+            self.end(exc)
+        except BaseException:
+            self._end_if_open(exc)  # a signal handler raised before anything was done
+            raise
         if not isinstance(exc, GeneratorExit):
             await self.wait_async()
+
+    def _end_if_open(self, exc: BaseException | None) -> None:
+        if self._is_block and self._operation is not None and self._operation.active:
+            self.end(exc)
 
     def end(self, exc: BaseException | None) -> None:
         """End as the block does, which raised *exc* or nothing, without waiting for stable
@@ -138,7 +159,6 @@ class AuditedOperation:
         if self._operation is None:
             self._record_without(exc)
             return
-        self._conclude(self._operation)
         self._operation.over(exc)
         self._place = None
         self._learn(self._operation)
@@ -157,19 +177,10 @@ class AuditedOperation:
         if self._operation is not None:
             msg = f"the {self._kind.name} has begun already: one operation is one block"
             raise InvalidEventError(msg)
-        try:
-            op = begin(
-                self._kind,
-                self._audit,
-                identity=self._identity,
-                acting=self._acting,
-                store=self._store,
-                owner=self._owner,
-            )
-        except AuditUnavailableError:
-            raise
-        except Exception as exc:  # a fault of ours: the block runs, and `end` records it
-            self._audit.trail.fault("record", exc)
+        facts = {"acting": self._acting, "store": self._store, "owner": self._owner}
+        self._is_block = True
+        self._operation = op = begun(self._kind, self._audit, identity=self._identity, **facts)
+        if op is None:  # a fault of ours: the block runs, and `end` records it
             return
         if self._private and op.private is None and op.trail.policy.entry_names.are_hidden:
             op.private = {}
@@ -177,13 +188,12 @@ class AuditedOperation:
             self._names = dict.fromkeys(op.named(list(self._names)))
         op.own_facts = False
         op.face = ref(self)
-        self._operation = op
         self._noting = _Noting(self._audit, op)
         if (of := generators.owner(frame)) is not None:
             self._place = generators.entered(of)
             op.place = ref(self._place)
 
-    def _conclude(self, op: Operation) -> None:
+    def conclude(self, op: Operation) -> None:
         """Give the operation what was reported, before it ends."""
         try:
             seen = op.activity

@@ -26,7 +26,7 @@ _NOWHERE = trace.set_span_in_context(trace.INVALID_SPAN, otel_context.Context())
 
 
 class OperationSpan:
-    """The span of one operation, from its beginning.
+    """The span of one operation, from `begin` to `end`.
 
     Where telemetry is suppressed, and inside of another operation, it is the span around.
 
@@ -44,10 +44,13 @@ class OperationSpan:
     context: Any
     _signals: Signals | None
 
-    def __init__(self, op: Facts, nested: bool) -> None:
+    def __init__(self) -> None:
         self.span: trace.Span = trace.INVALID_SPAN
         self.context = self.before = self.attached = self._signals = None
         self._is_own = False
+
+    def begin(self, op: Facts, nested: bool) -> None:
+        """Begin it, in the context of this task; *nested*: it is the span around."""
         try:
             if is_instrumentation_enabled():
                 self._signals = current_signals()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Container, Iterator, Mapping
-from http.client import HTTPException
-from typing import Any, NamedTuple
+from http.client import HTTPException, HTTPResponse
+from io import BufferedReader, RawIOBase
+from typing import Any, BinaryIO, NamedTuple
 
 from ..core.errors import harmless
 
@@ -42,7 +43,7 @@ class HttpPost:
 
     Args:
         headers: Sent with each request.
-        timeout: Seconds to wait for an answer, and for all of its body.
+        timeout: Seconds to wait for an answer, to the end of its headers, and for all of its body.
         limit: Bytes of a body, at most.
         certificate: File of the trusted authorities; None: the system's.
         client: Files of our own certificate and its key, or of both in one.
@@ -67,6 +68,8 @@ class HttpPost:
         self.timeout = timeout
         self._limit, self._certificate = limit, certificate
         self._session = session = requests.Session()
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _adapter())
         session.headers.update(headers)
         session.cert = client
 
@@ -152,6 +155,86 @@ class HttpPost:
     def close(self) -> None:
         """Let go of the connections."""
         self._session.close()
+
+
+class _InTime(RawIOBase):
+    """A file of a socket, each read of which ends at a deadline, as long as there is one."""
+
+    def __init__(self, file: BinaryIO, sock: Any) -> None:
+        self._file, self._sock = file, sock
+        self.deadline: float | None = None
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what is there, or wait for it."""
+        if self.deadline is not None:
+            left = self.deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("its answer did not begin in time")
+            self._sock.settimeout(left)
+        return self._file.readinto1(buffer)  # type: ignore[attr-defined, no-any-return]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
+class _Answer(HTTPResponse):
+    """An answer whose headers come in the time that there is for one read: a server could send
+    one byte after the other, or "100 Continue" again and again."""
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._sock = sock
+        self._raw = _InTime(self.fp, sock)
+        self.fp = BufferedReader(self._raw)
+
+    def begin(self) -> None:
+        """Read status and headers."""
+        patience = self._sock.gettimeout()
+        if patience is not None:
+            self._raw.deadline = time.monotonic() + patience
+        super().begin()
+        if patience is not None:
+            self._raw.deadline = None
+            self._sock.settimeout(patience)
+
+
+def _adapter() -> Any:
+    """What connects a session of requests, which is imported only when there is one."""
+    from requests.adapters import HTTPAdapter
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+
+    class Plain(HTTPConnection):
+        response_class = _Answer
+
+    class Secure(HTTPSConnection):
+        response_class = _Answer
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    pools = {"http": PlainPool, "https": SecurePool}
+
+    class Adapter(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, **kwargs)
+            self.poolmanager.pool_classes_by_scheme = pools
+
+        def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+            manager = super().proxy_manager_for(*args, **kwargs)
+            manager.pool_classes_by_scheme = pools
+            return manager
+
+    return Adapter()
 
 
 def reason_of(exc: BaseException) -> str:

@@ -16,12 +16,30 @@ from ..core.log import logger
 from ..core.turn import Turn
 from .metrics import TrailMetrics
 
-__all__ = ["Afterwards"]
+__all__ = ["Afterwards", "Late"]
 
 
 _OF_FILES = {"journal", "seal", "commit"}  # stages of the archive
 _KINDS = 64  # of failures that are logged
 _MOST = 1000  # notes that wait for a handler that does not come back
+
+
+class Late(deque[Callable[[], object]]):
+    """What had no room when it was to be done: the stack or memory ended there. Whoever comes
+    next does it."""
+
+    def do(self) -> None:
+        """Do what waits; what has no room here either waits on."""
+        for _ in range(2 * len(self)):  # to record an event may leave its counting
+            try:
+                action = self.popleft()
+            except IndexError:  # done, also by another thread
+                return
+            try:
+                action()
+            except (RecursionError, MemoryError):
+                self.append(action)
+                return
 
 
 class Afterwards:
@@ -88,8 +106,11 @@ class Afterwards:
 
     def report(self, stage: str, exc: BaseException) -> None:
         """Note a failure as `fault` does, and log it at once if this thread holds no lock."""
-        self.fault(stage, exc)
-        self.do()
+        try:
+            self.fault(stage, exc)
+            self.do()
+        except (RecursionError, MemoryError):  # no room, not even for that
+            pass
 
     def _try(self, action: Callable[[], object]) -> None:
         try:

@@ -221,21 +221,23 @@ class Buffer:
         return digests
 
     def recover(self) -> None:
-        """Index anew what is held, after an exception in the middle of `append`."""
-        zero, following = self._zero, self.next
-        held = []
-        for number in range(self.first, following):
+        """Index anew what is held, after an exception in the middle of `append`.
+
+        If one strikes in the middle of this, all is as it was, and this can be done again.
+        """
+        anew = Buffer(self.capacity)
+        anew.follow(self.head)
+        anew.reset(self.first)
+        for number in range(self.first, self.next):
             slot = (number - self._origin) % self.capacity
-            held.append((self._payloads[slot], bytes(self._previous[32 * slot : 32 * slot + 32])))
-        self.reset(self.first)
-        for payload, previous in held:
+            payload, previous = self._payloads[slot], self._previous[32 * slot : 32 * slot + 32]
             fields = msgspec.json.decode(payload + b"}")
             moment = _timed(payload + b"}").timestamp
-            self.follow(previous if any(previous) else None)
-            self.append(payload, to_microseconds(moment), fields)
-        self._zero = zero
-        if self.start >= following:  # it was not appended
-            self.start = 0
+            anew.follow(bytes(previous) if any(previous) else None)
+            anew.append(payload, to_microseconds(moment), fields)
+        anew._zero = self._zero
+        anew.start = self.start if self.start < self.next else 0  # it was not appended
+        self.__dict__.update(anew.__dict__)
 
     def _forget_block(self) -> None:
         """The last event of the oldest block has left: drop what the index has of that."""
@@ -245,6 +247,12 @@ class Buffer:
                 if _spent(lists[key][1], self.first):
                     del lists[key]
         self._ids.drop_before(self.first)
+
+    def line_of(self, sequence: int, payload: bytes) -> bytes | None:
+        """The line of that event, if it has that number; else None."""
+        held = self.first <= sequence < self.next
+        slot = (sequence - self._origin) % self.capacity
+        return self._line(sequence) if held and self._payloads[slot] == payload else None
 
     def lines(self, numbers: Iterable[int]) -> list[bytes]:
         """The events with those numbers, as far as they are still held."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -268,7 +269,8 @@ class TrailMetrics:
             for kind, one in found.items():
                 self._findings[kind].add(one.number)
         if milliseconds is not None and self._group.works:
-            self._time(system, operation, milliseconds, trace_id, time_us)
+            with suppress(RecursionError, MemoryError):  # no room: all else is counted once
+                self._time(system, operation, milliseconds, trace_id, time_us)
 
     def _time(
         self,
@@ -371,7 +373,7 @@ class TrailMetrics:
             "by_operation": dict(operations),
             "by_status": dict(statuses),
             "by_system": {label: one.total for label, one in systems.items() if one.total},
-            "latency_ms": {name: _latency(one) for name, one in self._sketches.items()},
+            "latency_ms": {n: _latency(one) for n, one in self._sketches.items() if one.count},
             "evicted_events": self.evicted.total,
             "exported_events": self.exported.total,
             "findings": _above_zero(self._findings),

@@ -96,11 +96,15 @@ class Emitter:
                 self._send(self._otel_logger, draft, context)
         except Exception as exc:  # the instrumented call: other processors may raise anything
             self._trail.fault("emit", exc)
-        if draft.encoded is None:
+        for _ in range(2):  # again after an exception of a signal handler, which comes once
+            if draft.encoded is not None:
+                break
             try:
                 # Of a trail that gave way meanwhile: hidden as that hides.
                 trail = draft.trail if isinstance(draft.trail, Trail) else self._trail
                 trail.record(draft)
+            except (RecursionError, MemoryError):  # no room: who called tries later
+                raise
             except Exception as exc:  # the instrumented call
                 self._trail.fault("record", exc)
         # Without a provider they wait, and need no look at each event.

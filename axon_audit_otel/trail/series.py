@@ -196,6 +196,9 @@ class Group:
             work, what = waiting.popleft()
             try:
                 work(what)
+            except (RecursionError, MemoryError):  # no room here: for who comes next
+                waiting.appendleft((work, what))
+                raise
             except Exception as exc:  # as in `run`: what else waits is counted all the same
                 self._failed(exc)
 

@@ -23,17 +23,21 @@ class Sketch:
     memory. Smaller numbers count as 0, and none is taken for more than the greatest.
     """
 
-    __slots__ = ("_buckets", "_greatest", "_least", "count", "total")
+    __slots__ = ("_buckets", "_greatest", "_least", "total")
 
     def __init__(self) -> None:
-        self.count = 0
         self.total = 0.0
         self._buckets: dict[int, int] = {}
         self._least, self._greatest = float("inf"), 0.0
 
+    @property
+    def count(self) -> int:
+        """How many were counted: in one place, so that a signal handler's exception between two
+        steps of `add` leaves nothing that does not fit together."""
+        return sum(self._buckets.values())
+
     def add(self, number: float) -> None:
         """Count *number*, which is 0 or more."""
-        self.count += 1
         self.total += number
         if number < self._least:
             self._least = number
@@ -52,12 +56,10 @@ class Sketch:
         must be: off by `RELATIVE_ERROR` at most. 0 without numbers."""
         places = sorted(self._buckets)
         upto = list(accumulate(self._buckets[place] for place in places))
-        found = []
-        for share in shares:
-            rank = max(1, ceil(share * self.count))
-            place = bisect_left(upto, rank)
-            found.append(self._about(places[place]) if places else 0.0)
-        return found
+        if not places:
+            return [0.0] * len(shares)
+        ranks = [max(1, ceil(share * upto[-1])) for share in shares]
+        return [self._about(places[bisect_left(upto, rank)]) for rank in ranks]
 
     def _about(self, place: int) -> float:
         """The value that stands for the numbers of a bucket."""

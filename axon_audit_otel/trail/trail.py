@@ -18,7 +18,7 @@ from ..core.merkle import leaf_hash
 from ..core.worker import Worker
 from ..events import model as _event
 from ..events.draft import Draft, draft
-from .afterwards import Afterwards
+from .afterwards import Afterwards, Late
 from .archive_keeper import ArchiveKeeper
 from .buffer import Buffer
 from .encoder import Encoder
@@ -28,12 +28,13 @@ from .known_entries import KnownEntries
 from .metrics import TrailMetrics
 from .outlet import Outlet
 from .private_entries import PrivateEntries
+from .promises import Promises
 from .reader import TrailReader
 from .sending import emit_checkpoint, shipper_of
 from .settings import Settings
 from .stable_storage import StableStorage
 from .start_record import look_up, start_facts
-from .trail_lock import new_lock, ownership, renew_after_fork, require_free
+from .trail_lock import is_alone, new_lock, ownership, renew_alone, require_free
 from .trail_policy import policy_of, warn_of_idle
 
 __all__ = ["Trail"]
@@ -43,7 +44,7 @@ _PATIENCE_S = 2.0  # that whoever closes waits for another thread that looks aft
 _living: WeakSet[Trail] = WeakSet()
 
 
-class Trail:
+class Trail(Promises):
     """The sequence that the log record processor writes, and queries and exports read.
 
     Args:
@@ -84,6 +85,11 @@ class Trail:
         self.fault = self._afterwards.report
         self.metrics.report_faults(partial(self.fault, "metrics"))
         self.policy = policy_of(settings, name, self._afterwards.fault, self.metrics.pii)
+        self._is_torn = False  # True until what an exception struck in the middle of is whole
+        self._struck: tuple[Draft, bytes] | None = None  # the event that was being recorded
+        self._is_alone = False  # True once that was seen to
+        #: What had no room to be recorded, or counted, when it ended.
+        self.late = Late()
         self._evicted = 0  # events that left memory unarchived, not counted yet
         self._postponed: list[tuple[Draft, bytes, Mapping[str, Any]]] = []
         self._clock: Worker | None = None
@@ -141,11 +147,17 @@ class Trail:
         follow when it works again, as long as memory holds them.
         """
         payload, fields = self._encode(draft)
+        if is_alone():
+            self._be_alone()
         if self.is_busy():
             self._postpone(draft, payload, fields)
             return
         keeper = self._keeper
         with self._lock:
+            if self._is_torn:
+                self._recover()
+                if draft.encoded is not None:
+                    return  # it was this one, and had its place
             try:
                 draft.encoded = self._append(draft, payload, fields)
                 if keeper is not None and keeper.internal.gaps:
@@ -154,11 +166,15 @@ class Trail:
                     self._append_postponed()
                 evicted, self._evicted = self._evicted, 0
             except BaseException:
+                self._is_torn, self._struck = True, (draft, payload)
                 self._recover()
                 raise
         if self._clock is None and (self.ships or (keeper is not None and keeper.needs_clock)):
             self._start_clock()
-        self.metrics.observe(draft, evicted)
+        try:
+            self.metrics.observe(draft, evicted)
+        except (RecursionError, MemoryError):  # no room here
+            self.late.append(partial(self.metrics.observe, draft, evicted))
         for observe in self.observers:
             observe(draft)
         if self._afterwards.waiting:
@@ -231,15 +247,20 @@ class Trail:
         Raises:
             OSError: In the middle of such a change: by a signal handler or a finalizer.
         """
+        if is_alone():
+            self._be_alone()
         require_free(self._lock)
         try:
             with self._lock:
+                if self._is_torn:
+                    self._recover()
                 try:
                     if self._postponed:
                         self._append_postponed()
                     yield
                 except BaseException as exc:
                     if not isinstance(exc, OSError) or exc.errno is None:
+                        self._is_torn = True
                         self._recover()
                     raise
         finally:
@@ -261,6 +282,22 @@ class Trail:
         if self._keeper is not None:
             self._keeper.recover()
             self._keeper.catch_up()
+        if self._struck is not None:
+            draft, payload = self._struck
+            number = getattr(draft, "sequence", 0)  # 0: it got none
+            draft.encoded = self._buffer.line_of(number, payload)
+            if draft.encoded is not None:  # it has its place
+                shown = self.metrics.observe, *self.observers
+                self.late.extend(partial(observe, draft) for observe in shown)
+        self._is_torn, self._struck = False, None
+
+    def _be_alone(self) -> None:
+        """The interpreter ends: nothing waits for other threads, which stopped anywhere."""
+        if not self._is_alone and not self.is_busy():
+            self._is_alone = True
+            self._is_torn = renew_alone(self._lock) or self._is_torn
+            if self.storage is not None:
+                self.storage.begin()
 
     def watch(self, observer: Callable[[Draft], None]) -> None:
         """Call *observer*, which must not raise, with every event that has been captured."""
@@ -322,6 +359,7 @@ class Trail:
     def end(self, program_ends: bool = False) -> None:
         """Seal the journal and say that all is well. Never raises; events may still come: when
         the program ends they are written at once, since nobody does it later."""
+        self.late.do()
         self.policy.save()
         self.entries.close()
         keeper = self._keeper
@@ -351,6 +389,7 @@ class Trail:
         Returns in how many seconds to call it again.
         """
         keeper = self._keeper
+        self.late.do()
         if self._shipper is not None:
             self._shipper.tick()
         if keeper is None:
@@ -371,58 +410,13 @@ class Trail:
         self._come_after()
         return _TICK_S
 
-    # --- promises -----------------------------------------------------------------------
-
-    @property
-    def is_kept(self) -> bool:
-        """True if every event, and every key, is in a file, as far as files are asked for."""
-        return self.policy.is_saved and (self._keeper is None or self._keeper.keeps_all)
-
-    @property
-    def why(self) -> str:
-        """The archive's newest failure, in words."""
-        return "" if self._keeper is None else self._keeper.why
-
-    def record_intent(self, intent: dict[str, Any]) -> None:
-        """Journal what is about to be done (``on_failure="block"``), made by `events.draft.intent`.
-
-        Raises:
-            OSError: If that, or what was done before, cannot be recorded.
-        """
-        intent = self.policy.intent(intent)
-        keeper = self._keeper
-        if keeper is not None:
-            with self._change():
-                if keeper.writer is None:
-                    self._reopen(keeper)
-                payload = _event.encode_fields(intent)
-                keeper.require().record_intent(intent["event_id"], payload)
-
-    def intent_done(self, event_id: str) -> None:
-        """An operation with an intent has ended."""
-        keeper = self._keeper
-        if keeper is not None:
-            with suppress(OSError), self._change():
-                if keeper.writer is not None:
-                    keeper.writer.intents.done(event_id)
-
-    def require_files(self) -> None:
-        """Write what no file has yet, and do not wait after a failure.
-
-        Raises:
-            OSError: If that is not possible.
-        """
-        keeper = self._keeper
-        if keeper is not None and (keeper.waits or not keeper.keeps_all):
-            with self._change():
-                keeper.require()
-
     def _begin_after_fork(self) -> None:
         """A child begins a trail of its own: what is in memory is its parent's."""
-        renew_after_fork(self._lock)
+        renew_alone(self._lock)
         self._afterwards.begin(self.is_busy)
         self._postponed.clear()
-        self._evicted = 0
+        self.late.clear()
+        self._evicted, self._is_torn, self._struck = 0, False, None
         self.outlet.begin_after_fork()
         self._buffer.begin()
         self._clock, self.source.stream = None, ""

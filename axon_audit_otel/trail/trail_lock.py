@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-__all__ = ["Lock", "new_lock", "ownership", "renew_after_fork", "require_free"]
+__all__ = ["Lock", "is_alone", "new_lock", "ownership", "renew_alone", "require_free"]
 
 Lock = AbstractContextManager[bool]  # with what `threading.RLock` has besides
 
@@ -34,6 +35,14 @@ def require_free(lock: Lock) -> None:
         raise OSError(errno.EDEADLK, "called in the middle of another call")
 
 
-def renew_after_fork(lock: Lock) -> None:
-    """Make *lock* free in a forked child: whoever held it is not there."""
+def renew_alone(lock: Lock) -> bool:
+    """Make *lock* free where there is no other thread; return True if one held it, that is not
+    there any more."""
+    was_free: bool = lock.acquire(blocking=False)  # type: ignore[attr-defined]
     lock._at_fork_reinit()  # type: ignore[attr-defined]
+    return not was_free
+
+
+#: Returns True when the interpreter ends: other threads stopped where they were, and what they
+#: held nobody gives back. A finalizer may record even then.
+is_alone = sys.is_finalizing

@@ -27,6 +27,7 @@ from archive_files import (
 )
 from conftest import Make, Run, assert_chained, only, sealed_files
 
+from axon_audit_otel import ArchiveError, verify
 from axon_audit_otel.archive.format import HEAD
 
 pytestmark = pytest.mark.usefixtures("without_start_record")
@@ -292,6 +293,37 @@ class TestRecovery:
         assert len(recorded) <= len(returned) + 25  # what was written when the kill came
         assert_chained(chain_in(tmp_path))
 
+    def test_manifest_that_cannot_be_read(
+        self, run_script: Run, make_audit: Make, tmp_path: Path
+    ) -> None:
+        """A start that fails leaves nothing open: the next has the name, and the journal."""
+        run_script(
+            """
+            import os, sys
+            from axon_audit_otel import AuditLogger
+            audit = AuditLogger(auto_export_path=sys.argv[1])
+            audit.record("STORE", user_id="sealed")
+            audit.close()
+            audit.record("STORE", user_id="left")
+            os._exit(0)
+            """,
+            tmp_path,
+        )
+        (manifest,) = tmp_path.glob("*.manifest")
+        before, kept = len(list(Path("/proc/self/fd").iterdir())), []
+        aside = manifest.rename(tmp_path / "aside")
+        manifest.mkdir()
+        for _ in range(3):
+            with pytest.raises(ArchiveError) as failed:
+                make_audit(auto_export_path=tmp_path)
+            kept.append(failed.value)  # with its traceback
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        manifest.rmdir()
+        aside.rename(manifest)
+        make_audit(auto_export_path=tmp_path).close()
+        assert list(tmp_path.glob("*.manifest")) == [manifest]
+        assert sealed_users(tmp_path) == ["left", "sealed"]
+
     def test_recovery_that_fails(self, make_audit: Make, tmp_path: Path) -> None:
         """A leftover that cannot be read does not stop a new trail."""
         (tmp_path / "default-1-1-1.journal").mkdir()
@@ -413,6 +445,59 @@ class TestEnds:
         make_audit(auto_export_path=tmp_path).close()
         assert sealed_users(tmp_path) == ["first", "last"]
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize("durability", ["memory", "process", "disk"])
+    @pytest.mark.parametrize("threads", [0, 3])
+    def test_finalizer_at_exit(
+        self, run_script: Run, make_audit: Make, tmp_path: Path, durability: str, threads: int
+    ) -> None:
+        """A finalizer that records when the interpreter ends waits for no thread of ours, and for
+        no lock of one that stopped there: the program ends, and its event is in a file."""
+        (tmp_path / "recording.py").write_text(
+            textwrap.dedent(
+                """
+                import threading
+                def begin(audit, threads):
+                    begun = threading.Barrier(threads + 1)
+                    def run():
+                        begun.wait()
+                        while True:
+                            audit.record("RECALL", metadata={"long": "y" * 100_000})
+                    for _ in range(threads):
+                        threading.Thread(target=run, daemon=True).start()
+                    begun.wait()
+                """
+            )
+        )
+        printed = run_script(
+            """
+            import os, sys
+            sys.path.insert(0, sys.argv[1])
+            import recording
+            from axon_audit_otel import AuditLogger
+            class Last:
+                def __init__(self):
+                    self.record, self.write = audit.record, os.write
+                def __del__(self):
+                    self.record("EXPORT", user_id="last")
+                    self.write(1, b"recorded")
+            audit = AuditLogger(
+                auto_export_path=sys.argv[1] + "/logs", durability=sys.argv[2], max_events=100
+            )
+            last = Last()
+            audit.record("STORE", user_id="first")
+            recording.begin(audit, int(sys.argv[3]))
+            """,
+            tmp_path,
+            durability,
+            threads,
+        )
+        assert printed == "recorded"
+        make_audit(auto_export_path=tmp_path / "logs").close()
+        users = [user for user in sealed_users(tmp_path / "logs") if user]
+        assert users == ["first", "last"]
+        assert verify(tmp_path / "logs").findings == []
+
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 class TestFork:
@@ -464,6 +549,35 @@ class TestFork:
         assert len({event.event_id for event in chain_in(tmp_path)}) == len(chain_in(tmp_path))
         for file in sealed_files(tmp_path):
             assert len(set(users_in(file))) <= 1
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("on_failure", ["degrade", "block"])
+    def test_inside_of_an_operation(
+        self, run_script: Run, make_audit: Make, tmp_path: Path, on_failure: str
+    ) -> None:
+        """What a child does that was forked inside of an operation is its own, and not a part of
+        one that goes on in its parent; so is the end of that, if the child leaves its block."""
+        run_script(
+            """
+            import os, sys
+            from axon_audit_otel import AuditLogger
+            audit = AuditLogger(auto_export_path=sys.argv[1], on_failure=sys.argv[2])
+            with audit.operation("COMPACT", owner="both"):
+                pid = os.fork()
+                if not pid:
+                    for _ in range(2):
+                        with audit.operation("STORE", owner="child"):
+                            pass
+            audit.close()
+            if not pid:
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+            """,
+            tmp_path,
+            on_failure,
+        )
+        assert sealed_users(tmp_path) == ["both", "both", "child", "child"]
+        assert verify(tmp_path).findings == []
 
     @pytest.mark.slow
     def test_statistics_of_a_child(self, run_script: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import inspect
 import logging
 import pickle
@@ -17,7 +18,7 @@ import pytest
 from axon import MemorySystem
 from axon.adapters.memory import InMemoryAdapter
 from axon.core import memory_system
-from conftest import Make, MakeSystem, Run, history, only_event
+from conftest import ListingAdapter, Make, MakeSystem, Run, history, only_event
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor
 
@@ -445,3 +446,28 @@ def test_reload_before_the_first_logger(run_script: Run) -> None:
         """
     )
     assert said == "1\n"
+
+
+@pytest.mark.usefixtures("no_finalizers")
+async def test_classes_that_come_and_go(make_audit: Make, make_system: MakeSystem) -> None:
+    """Classes that a program makes for a call are not kept alive: those of filters, of adapters
+    that are there for one request, and those whose methods use ``super()``."""
+    system = make_system(audit_logger=make_audit())
+    await system.store("tea")
+    kept: list[weakref.ref[type]] = []
+    for _ in range(200):
+
+        class OfOneCall:
+            def matches(self, entry: object) -> bool:
+                return super().__eq__(entry) is not None
+
+        class OfOneRequest(ListingAdapter):
+            async def save(self, entry: Any) -> str:
+                return await super().save(entry)
+
+        kept += [weakref.ref(OfOneCall), weakref.ref(OfOneRequest)]
+        await system.recall("tea", filter=OfOneCall())  # type: ignore[arg-type]
+        await make_system(persistent=OfOneRequest(), audit_logger=system.audit_logger).store("x")
+        del OfOneCall, OfOneRequest
+    gc.collect()
+    assert sum(one() is not None for one in kept) < 200  # what metrics wait for has some

@@ -198,6 +198,23 @@ def test_endless_answers(ask: Callable[..., Answer]) -> None:
     assert "in time" in answer.why
 
 
+@pytest.mark.parametrize("again", [b"HTTP/1.1 100 Continue\r\n\r\n", b"H"])
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\nX-Long: "])
+def test_answers_that_never_begin(ask: Callable[..., Answer], begin: bytes, again: bytes) -> None:
+    """Nor is one whose headers have no end, or that is announced again and again."""
+    gone = threading.Event()
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(begin)
+        while not gone.wait(0.05):
+            handler.wfile.write(again)
+
+    answer = ask(behave, timeout="0.4")
+    gone.set()
+    assert answer.kind == "later"
+    assert answer.why
+
+
 def test_no_answer(ask: Callable[..., Answer]) -> None:
     """A receiver that says nothing, or hangs up, is tried again."""
     over = threading.Event()

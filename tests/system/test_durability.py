@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +216,34 @@ async def test_no_descriptors_left(make_audit: Make, tmp_path: Path) -> None:
     audit.close()
     assert [event.sequence for event in archived(tmp_path)] == [1]
     assert audit.get_statistics()["failures"]["journal"] == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_one_descriptor_left(make_audit: Make, tmp_path: Path) -> None:
+    """Where a sync needs two and there is one, that is given back: none leaks by trying."""
+    resource = pytest.importorskip("resource")
+    key = new_key("auditor")
+    audit = make_audit(auto_export_path=tmp_path, durability="disk", signing_key=key)
+    audit.record("STORE")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = {int(link.name) for link in Path("/proc/self/fd").iterdir()}
+    taken: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(used) + 8, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        os.close(taken.pop())
+        for _ in range(3):
+            audit.record("STORE")
+            os.close(os.dup(0))  # there is one still
+    finally:
+        for file in taken:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    audit.close()
+    assert audit.get_statistics()["failures"]["commit"] >= 1
+    assert verify(tmp_path).findings == []
 
 
 # --- checkpoints -------------------------------------------------------------------------------

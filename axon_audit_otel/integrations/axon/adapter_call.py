@@ -71,9 +71,19 @@ class Call:
         self._outer = outer if outer is not None and outer.active else None
         self.op = op
         self._nested = self._outer is not None and self._outer.op is op
-        if op is None:
-            self._begin_own()
-        self._known = entries(adapter, self.op)
+        try:
+            if op is None:
+                self._begin_own()
+            self._known = entries(adapter, self.op)
+        except BaseException as exc:
+            self.drop(exc)
+            raise
+
+    def drop(self, exc: BaseException) -> None:
+        """End the operation that this call has become, if it is still open: a signal handler
+        raised *exc* where no block ends it."""
+        if self._own_op is not None and self._own_op.active:
+            self._own_op.over(exc)
 
     def _begin_own(self) -> None:
         """Become an operation: there is none around the call, or that one has ended."""

@@ -123,17 +123,24 @@ class Patch:
             for name in lacking:
                 kwargs.pop(name, None)
             operation = begin(kind, system, args, kwargs, identity)
-            if adds_owner:
-                args, kwargs = _owned_by(identity, args, kwargs)
-            if operation is None:
-                return await function(system, *args, **kwargs)
-            if parts:
-                self._see_parts(operation, system, parts)
-            async with operation:
-                operation.result = result = await function(system, *args, **kwargs)
-                if kind.verify is not None:
-                    await _verify(operation, system, result)
-            return result
+            try:
+                if operation is None:
+                    if adds_owner:
+                        args, kwargs = _owned_by(identity, args, kwargs)
+                    return await function(system, *args, **kwargs)
+                async with operation:
+                    if adds_owner:
+                        args, kwargs = _owned_by(identity, args, kwargs)
+                    if parts:
+                        self._see_parts(operation, system, parts)
+                    operation.result = result = await function(system, *args, **kwargs)
+                    if kind.verify is not None:
+                        await _verify(operation, system, result)
+                return result
+            except BaseException as exc:
+                if operation is not None and operation.active:  # a signal handler raised
+                    operation.over(exc)
+                raise
 
         if original is None:  # where pickle finds it
             audited.__module__ = SYSTEM_MODULE

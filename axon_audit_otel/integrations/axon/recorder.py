@@ -9,7 +9,7 @@ from weakref import WeakSet, ref
 from ...core.errors import AuditUnavailableError
 from ...events.stores import Store
 from ...operations.facts import Facts, Kind
-from ...operations.operation import Operation, begin
+from ...operations.operation import Operation, begun
 from ...trail.audit_logger import AuditLogger
 from ..wrappers import Wrappers
 
@@ -61,14 +61,15 @@ class Recorder:
                 raise AuditUnavailableError(msg)
             if audit is None:
                 return None
-            operation = begin(kind, audit, args, kwargs, identity)
-            operation.holders = self._holders
-            return operation
+            return begun(kind, audit, args, kwargs, identity, holders=self._holders)
         except AuditUnavailableError:
             raise
         except Exception as exc:  # the instrumented call: a bug of ours must not reach it
             if audit is not None:
                 audit.trail.fault("record", exc)
+                if audit.trail.blocks:
+                    msg = f"the {kind.name} was refused: it cannot be recorded"
+                    raise AuditUnavailableError(msg) from exc
             return None
 
     def trail_of(self, target: Any) -> AuditLogger | None:

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 from ...events.stores import Store
 from ...operations.durability import wait_event, wait_event_now, wait_intent, wait_intent_now
@@ -40,7 +41,7 @@ class AdapterWrappers:
         self._begin = begin
         self._entries = entries  # what is known of those in an adapter
         self._wrappers = wrappers
-        self._known: set[type] = set()
+        self._known: WeakSet[type] = WeakSet()
         self._watch_subclasses(base)
         self._watch_future_subclasses()
 
@@ -108,9 +109,10 @@ class AdapterWrappers:
             if op is None and method.kind is None:
                 result = await original(adapter, *args, **kwargs)
                 return self._learn(method, adapter, args[0] if args else named(kwargs), result)
+            own_op = None
             call = Call(method, adapter, args, kwargs, begin, op, self._entries)
-            own_op = call.waits
             try:
+                own_op = call.waits
                 with call:
                     if own_op is not None:
                         await wait_intent(own_op)
@@ -125,6 +127,7 @@ class AdapterWrappers:
                         await call.prepare()
                     result = call.returned(await original(adapter, *args, **kwargs))
             except BaseException as exc:
+                call.drop(exc)
                 if own_op is not None and not isinstance(exc, GeneratorExit):
                     await wait_event(own_op)
                 raise
@@ -147,9 +150,10 @@ class AdapterWrappers:
             if op is None and method.kind is None:
                 result = original(adapter, *args, **kwargs)
                 return self._learn(method, adapter, args[0] if args else named(kwargs), result)
+            own_op = None
             call = Call(method, adapter, args, kwargs, begin, op, self._entries)
-            own_op = call.waits
             try:
+                own_op = call.waits
                 with call:
                     if own_op is not None:
                         wait_intent_now(own_op)
@@ -161,6 +165,9 @@ class AdapterWrappers:
                     if not inspect.isawaitable(result):
                         return call.returned(result)
                     call.pause()
+            except BaseException as exc:
+                call.drop(exc)
+                raise
             finally:
                 if own_op is not None and not own_op.active:
                     wait_event_now(own_op)

@@ -11,6 +11,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 from ...operations.operation import Operation, current
 from ..wrappers import Wrappers
@@ -43,7 +44,7 @@ class Watch:
 
     def __init__(self, wrappers: Wrappers) -> None:
         self._wrappers = wrappers
-        self._known: set[tuple[type, str]] = set()
+        self._known: set[tuple[ref[type], str]] = set()
         self._lock = threading.Lock()
 
     def part(self, name: str, cls: type) -> None:
@@ -67,13 +68,15 @@ class Watch:
 
     def _see(self, cls: type, name: str, stage: str) -> None:
         """Note what the method *name* of *cls*, or of its bases, raises."""
-        if (cls, name) in self._known:
+        if (ref(cls), name) in self._known:
             return
         with self._lock:
             for base in cls.__mro__:
-                if (base, name) not in self._known and name in vars(base):
+                if (ref(base), name) in self._known:
+                    continue
+                if name in vars(base):
                     self._wrappers.wrap(base, name, self.failures(stage))
-                self._known.add((base, name))
+                self._known.add((ref(base, functools.partial(_forget, self._known, name)), name))
 
     def _wrapper(self, note: Note, original: Any) -> Any:
         if not inspect.isfunction(original):
@@ -104,6 +107,11 @@ class Watch:
         op = current()
         if op is not None and self._wrappers.active:
             note(op, exc, outermost)
+
+
+def _forget(known: set[tuple[ref[type], str]], name: str, cls: ref[type]) -> None:
+    """The class is gone: a program may make one for each call."""
+    known.discard((cls, name))
 
 
 def _is_outermost(part: Any, wrapper: Any) -> bool:

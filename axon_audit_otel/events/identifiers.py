@@ -22,6 +22,7 @@ __all__ = [
     "checked_id",
     "checked_text",
     "digest_of",
+    "each",
     "identifier",
     "identifiers",
     "is_digest",
@@ -114,6 +115,17 @@ def identifiers(values: object) -> list[str]:
     if isinstance(values, Iterable):
         return [identifier(value) for value in values]
     return [identifier(values)]
+
+
+def each(values: tuple[Any, ...]) -> list[Any]:
+    """*values*, and what is in those of them that are lists."""
+    found: list[Any] = []
+    for value in values:
+        if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+            found.append(value)
+        else:
+            found += value
+    return found
 
 
 # --- of many persons ------------------------------------------------------------------------

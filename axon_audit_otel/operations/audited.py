@@ -21,7 +21,7 @@ from weakref import ref
 from ..core import generators
 from ..core.errors import InvalidEventError
 from ..events.draft import checked_ids
-from ..events.identifiers import MAX_ID, checked_id, checked_text, identifier, identifiers
+from ..events.identifiers import MAX_ID, checked_id, checked_text, each, identifier, identifiers
 from ..events.model import AuditEvent, OperationType
 from ..privacy.private_ids import hidden_facts
 from .activity import STILL_PRESENT, error_type
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..events.draft import Draft
     from ..trail.audit_logger import AuditLogger
 
-__all__ = ["AuditedOperation", "current_operation", "listed"]
+__all__ = ["AuditedOperation", "current_operation"]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -277,7 +277,7 @@ class AuditedOperation:
         with self._noting as op:
             if op is None:
                 return
-            sources = tuple(op.named(identifiers(listed((derived_from or (),)))))
+            sources = tuple(op.named(identifiers(each((derived_from or (),)))))
             for key in self._see(op, entry_ids, owner, saves=True):
                 op.activity.saved[key] = None
                 if sources:
@@ -326,7 +326,7 @@ class AuditedOperation:
         """Whose data it was about, learnt only now."""
         with self._noting as op:
             if op is not None:
-                op.owned_by(tuple(identifiers(listed(owners))))
+                op.owned_by(tuple(identifiers(each(owners))))
 
     def partial(self, error: BaseException | str, *entry_ids: Any) -> None:
         """A part of it failed, though nothing is raised: an exception, or an ``error.type``.
@@ -336,7 +336,7 @@ class AuditedOperation:
         with self._noting as op:
             if op is None:
                 return
-            names = op.named(identifiers(listed(entry_ids)))
+            names = op.named(identifiers(each(entry_ids)))
             op.activity.attempts.update(dict.fromkeys(names, error_type(error)))
             if not names:
                 op.partly(error_type(error))
@@ -390,7 +390,7 @@ class AuditedOperation:
         self, op: Operation, entry_ids: tuple[Any, ...], owner: Any, saves: bool = False
     ) -> list[str]:
         """The names of these entries, from now on among those of the operation."""
-        names = op.named(identifiers(listed(entry_ids)))
+        names = op.named(identifiers(each(entry_ids)))
         whose = op.owner if owner is None else identifiers([owner])[0]
         self._names.update(dict.fromkeys(names))
         seen = op.activity
@@ -423,17 +423,6 @@ class _Noting:
             return False
         self._audit.trail.fault("record", exc)
         return True
-
-
-def listed(values: tuple[Any, ...]) -> list[Any]:
-    """*values*, and what is in those of them that are lists."""
-    found: list[Any] = []
-    for value in values:
-        if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-            found.append(value)
-        else:
-            found += value
-    return found
 
 
 def _name(field: str, value: Any) -> str | None:

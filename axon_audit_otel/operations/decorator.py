@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.errors import AuditConfigError, InvalidEventError, shown
-from ..events.identifiers import checked_id, identifiers
+from ..events.identifiers import checked_id, each, identifiers
 from ..events.model import OperationType
-from .audited import AuditedOperation, listed
+from .audited import AuditedOperation
 
 if TYPE_CHECKING:
     from ..trail.audit_logger import AuditLogger
@@ -130,7 +130,7 @@ class _Call:
             owner = self._value(self._owner, args, kwargs)
             owner = None if owner in (None, ()) else checked_id("owner", owner)
             if isinstance(self._ids, str):
-                names = identifiers(listed((self._value(self._ids, args, kwargs),)))
+                names = identifiers(each((self._value(self._ids, args, kwargs),)))
         except Exception as exc:  # the call itself must go on
             audit.trail.fault("record", exc)
         options = {**self.options, "owner": owner, "entry_ids": names}

@@ -48,6 +48,10 @@ ZST = ".zst"
 Number = Annotated[int, msgspec.Meta(gt=0, le=LAST_NUMBER)]
 #: A number of bytes or events, as a file says it.
 Count = Annotated[int, msgspec.Meta(ge=0, le=LAST_NUMBER)]
+#: A text that is not empty.
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+#: The id of a trail.
+TrailId = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{16}\Z")]
 #: The name of a sealed file, and nothing that leads elsewhere.
 FileName = Annotated[str, msgspec.Meta(pattern=r"\Aaudit_[^/\\\x00-\x1f]*\.json\Z", max_length=255)]
 #: The name of a writer, or "".

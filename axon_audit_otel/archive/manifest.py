@@ -27,7 +27,7 @@ from ..core.fsync import sync_file
 from ..core.merkle import Tree, leaf_hash
 from ..core.time import format_time
 from .checkpoints import VerifyingKey, signed_by
-from .format import Count, FileName, Number, WriterName
+from .format import Count, FileName, Number, Text, TrailId, WriterName
 from .missing import Missing
 
 __all__ = [
@@ -63,8 +63,8 @@ class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
     """
 
     writer: WriterName
-    id: str
-    created_at: str
+    id: TrailId
+    created_at: Text
     previous: str | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -103,7 +104,7 @@ class CheckedManifest:
     def __init__(self, path: Path, findings: Findings, sizes: set[int]) -> None:
         self.path = path
         self.name = path.name
-        self.exists = path.is_file()
+        self.exists = os.path.lexists(path)
         self.id: str | None = None
         self.roots: dict[int, bytes] = {0: Tree().root()}
         self.lines: list[Line] = []

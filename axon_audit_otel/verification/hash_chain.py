@@ -164,6 +164,7 @@ class Chain:
         return (
             before.sequence is not None
             and before.sequence > self.sequence
+            and before.previous != self.head  # else its number is wrong
             and link.sequence == before.sequence + 1
             and link.previous == before.hash
         )

@@ -133,11 +133,11 @@ class WriterCheck:
         late = self._facts.late_ids
         if late and self._only is None and not damaged:
             journal = self._manifest.path.with_name(self._journal_name)
-            sealed = [segment.path for segment in self._segments]
+            paths = [segment.path for segment in self._segments]
+            with suppress(FileNotFoundError):  # while it is sealed, it has two names
+                status = journal.stat()
+                paths += [] if any(_is_same(path, status) for path in paths) else [journal]
             with suppress(OSError):  # reported before, or deleted or sealed since
-                # While it is sealed, it has two names.
-                is_sealed = any(_is_same(path, journal.stat()) for path in sealed)
-                paths = sealed if is_sealed else [*sealed, journal]
                 for event_id in twice_in(filter(None, paths), late):
                     words = f"another event has the id {event_id} as well"
                     self._findings.add(self._manifest.name, None, "inserted", words)

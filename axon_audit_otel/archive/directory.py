@@ -18,7 +18,18 @@ from typing import BinaryIO, Literal
 from ..core.errors import ArchiveError, InvalidEventError
 from ..core.files import DECODE_ERRORS, listed, open_regular
 from .foreign_files import GZIPPED
-from .format import GZ, HEAD, JOURNAL, SEALED, ZST, Closing, file_order, position_of, sealed_name
+from .format import (
+    GZ,
+    HEAD,
+    JOURNAL,
+    SEALED,
+    ZST,
+    Closing,
+    file_order,
+    is_writer,
+    position_of,
+    sealed_name,
+)
 from .manifest import MANIFEST, Listing, SealRecord, read_listing
 from .missing import Missing
 from .reader import closing_of, first_number, first_number_at, last_number, open_events_file
@@ -176,7 +187,7 @@ class Directory(ExitStack):
         self._missing = missing
         with ExitStack() as opened:
             opened.enter_context(self)
-            for journal in sorted(listed(path, f"*{JOURNAL}")):
+            for journal in sorted(_of_writers(path, JOURNAL)):
                 self.open_journal(journal.stem)
             self.sealed = sealed_in(path)
             opened.pop_all()
@@ -205,7 +216,7 @@ class Directory(ExitStack):
         """The writers that have a manifest. A file in several manifests counts for the first."""
         found: dict[str, WriterFiles] = {}
         names: set[str] = set()
-        for manifest in sorted(listed(self.path, f"*{MANIFEST}")):
+        for manifest in sorted(_of_writers(self.path, MANIFEST)):
             writer = found[manifest.stem] = WriterFiles(self.path, manifest.stem)
             with self._missing.caught(manifest):
                 writer.look(self._missing)
@@ -345,7 +356,7 @@ def files_of(path: Path) -> list[Path]:
         if not path.exists():
             raise ArchiveError(f"no such file or directory: {str(path)!r}")
         return [path]
-    journals = list(path.glob(f"*{JOURNAL}"))  # first: one may be sealed meanwhile
+    journals = _of_writers(path, JOURNAL)  # first: one may be sealed meanwhile
     found = sorted([*sealed_in(path).values(), *journals], key=file_order)
     if not found:
         raise ArchiveError(f"no audit files (audit_*.json) in {str(path)!r}")
@@ -353,7 +364,12 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _writers_files(directory: Path, *suffixes: str) -> list[Path]:
-    return [path for s in (MANIFEST, JOURNAL, *suffixes) for path in listed(directory, f"*{s}")]
+    return [path for s in (MANIFEST, JOURNAL, *suffixes) for path in _of_writers(directory, s)]
+
+
+def _of_writers(directory: Path, suffix: str) -> list[Path]:
+    """The files in *directory* that end so after what may be the name of a writer."""
+    return [path for path in listed(directory, f"*{suffix}") if is_writer(path.stem)]
 
 
 def writers_in(directory: Path, *suffixes: str) -> list[str]:

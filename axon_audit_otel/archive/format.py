@@ -14,6 +14,7 @@ name everywhere else. This module opens no files: see `reader` and `publishing`.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "Closing",
     "Position",
     "file_order",
+    "is_writer",
     "laid_out",
     "name_parts",
     "parse_closing",
@@ -44,16 +46,23 @@ SEALED = "audit_*.json"
 ZST = ".zst"
 
 
+_WRITER, _LONGEST_NAME = r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*", 200
+
 #: The number of an event.
 Number = Annotated[int, msgspec.Meta(gt=0, le=LAST_NUMBER)]
 #: A number of bytes or events, as a file says it.
 Count = Annotated[int, msgspec.Meta(ge=0, le=LAST_NUMBER)]
+#: A text that is not empty.
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+#: The id of a trail.
+TrailId = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{16}\Z")]
 #: The name of a sealed file, and nothing that leads elsewhere.
 FileName = Annotated[str, msgspec.Meta(pattern=r"\Aaudit_[^/\\\x00-\x1f]*\.json\Z", max_length=255)]
 #: The name of a writer, or "".
-WriterName = Annotated[
-    str, msgspec.Meta(pattern=r"\A(?:[^./\\\x00-\x1f][^/\\\x00-\x1f]*)?\Z", max_length=200)
-]
+WriterName = Annotated[str, msgspec.Meta(pattern=rf"\A(?:{_WRITER})?\Z", max_length=_LONGEST_NAME)]
+
+
+_is_writer = re.compile(_WRITER).fullmatch
 
 
 class Position(msgspec.Struct, gc=False):
@@ -123,6 +132,11 @@ def laid_out(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield (b"," if count else b" ") + line + b"\n"
         count += 1
     yield tail(count)
+
+
+def is_writer(name: str) -> bool:
+    """Return True if a writer may have that name."""
+    return len(name) <= _LONGEST_NAME and _is_writer(name) is not None
 
 
 def sealed_name(path: Path) -> str:

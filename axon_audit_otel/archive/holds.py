@@ -186,10 +186,6 @@ class HoldPeriod(NamedTuple):
     placed: HoldRecord
     released: HoldRecord | None = None
 
-    def covers(self, time: str) -> bool:
-        """Return True if the hold was in force at that time."""
-        return self.placed.time <= time and (self.released is None or time < self.released.time)
-
 
 def periods(records: Iterable[HoldRecord]) -> list[HoldPeriod]:
     """The periods that *records* tell of; those of one writer are in order, of any number."""

@@ -27,7 +27,7 @@ from ..core.fsync import sync_file
 from ..core.merkle import Tree, leaf_hash
 from ..core.time import format_time
 from .checkpoints import VerifyingKey, signed_by
-from .format import Count, FileName, Number, WriterName
+from .format import Count, FileName, Number, Text, TrailId, WriterName
 from .missing import Missing
 
 __all__ = [
@@ -63,8 +63,8 @@ class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
     """
 
     writer: WriterName
-    id: str
-    created_at: str
+    id: TrailId
+    created_at: Text
     previous: str | None = None
 
 
@@ -95,13 +95,13 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
     first_sequence: Number
     last_sequence: Number
     events: Number
-    first_time: str
-    last_time: str
-    head: str
-    root: str
-    sealed_at: str
+    first_time: Text
+    last_time: Text
+    head: Text
+    root: Text
+    sealed_at: Text
     bytes: Count
-    sha256: str
+    sha256: Text
     previous: str | None = None
     clock: float | msgspec.UnsetType = msgspec.UNSET
     adopted: Number | msgspec.UnsetType = msgspec.UNSET
@@ -123,10 +123,10 @@ class DeleteRecord(
     """
 
     file: FileName
-    sha256: str
-    reason: str
-    deleted_at: str
-    signature: str | None = None
+    sha256: Text
+    reason: Text
+    deleted_at: Text
+    signature: Text | None = None
     previous: str | None = None
 
     @property
@@ -153,8 +153,8 @@ class HeadRecord(msgspec.Struct, kw_only=True, tag="head", tag_field="kind"):
     """
 
     number: Number
-    head: str
-    stated_at: str
+    head: Text
+    stated_at: Text
     previous: str | None = None
 
 

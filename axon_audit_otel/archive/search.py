@@ -132,19 +132,23 @@ def _time_of(event: AuditEvent) -> datetime:
 
 
 class _Distinct:
-    """Lets each event pass once: an export may be beside the files that it was made from."""
+    """Lets each event pass once: an export may be beside the files that it was made from.
+
+    Another event that says that it has the id and the number of the first passes too: else it
+    could hide that one.
+    """
 
     def __init__(self) -> None:
         self._moment: datetime | None = None
-        self._seen: set[tuple[str, int]] = set()
+        self._seen: dict[tuple[str, int], list[AuditEvent]] = {}
 
     def __call__(self, event: AuditEvent) -> bool:
         if event.timestamp != self._moment:
-            self._moment, self._seen = event.timestamp, set()
-        key = event.event_id, event.sequence
-        if key in self._seen:
+            self._moment, self._seen = event.timestamp, {}
+        seen = self._seen.setdefault((event.event_id, event.sequence), [])
+        if event in seen:
             return False
-        self._seen.add(key)
+        seen.append(event)
         return True
 
 

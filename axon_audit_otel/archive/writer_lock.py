@@ -10,8 +10,9 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.files import HAS_LOCKS, is_there, listed, lock, open_owned, open_regular
+from ..core.files import is_there, listed, open_owned, open_regular
 from ..core.fsync import UNSUPPORTED
+from ..core.locks import HAS_LOCKS, lock
 from .directory import newest_number
 from .format import JOURNAL
 from .manifest import MANIFEST, Manifest

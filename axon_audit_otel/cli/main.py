@@ -65,7 +65,16 @@ from .privacy import erase, found, pseudonym, reader
 from .proof import prove
 from .receipt import receipt
 from .reconcile import reconcile
-from .render import actor_table, amount, console, plain, print_json, print_table, statistics
+from .render import (
+    actor_table,
+    amount,
+    console,
+    json_for,
+    plain,
+    print_json,
+    print_table,
+    statistics,
+)
 from .report import report
 from .shipping import replay
 from .subject import subject
@@ -411,7 +420,7 @@ def _print_events(
     if as_json:
         out = sys.stdout.buffer
         for event in events:
-            out.write(event.to_json() + b"\n")
+            out.write(json_for(sys.stdout, event.to_json()) + b"\n")
         out.flush()
         return
     lines = EventLines(console(), columns)

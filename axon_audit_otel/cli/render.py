@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import msgspec
@@ -26,6 +27,7 @@ __all__ = [
     "actor_table",
     "amount",
     "console",
+    "json_for",
     "milliseconds",
     "on_screen",
     "plain",
@@ -52,7 +54,18 @@ def print_json(value: object, err: bool = False) -> None:
         text = msgspec.json.format(msgspec.json.encode(value), indent=2)
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(value), indent=2).encode()
-    click.echo(text, err=err)
+    click.echo(json_for(sys.stderr if err else sys.stdout, text), err=err)
+
+
+def json_for(stream: IO[str], text: bytes) -> bytes:
+    """JSON as it is; for a terminal, what would act on that escaped: the same JSON."""
+    if not stream.isatty():
+        return text
+    return _acting.sub(lambda found: f"\\u{ord(found[0]):04x}", text.decode()).encode()
+
+
+# Controls, and marks that change the direction or the line of a text. JSON itself has no others.
+_acting = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def amount(number: int, noun: str) -> str:

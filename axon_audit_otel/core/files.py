@@ -29,14 +29,8 @@ from .errors import ArchiveError, InvalidEventError
 from .fsync import CLOEXEC, sync_file
 from .log import logger
 
-try:
-    import fcntl
-except ImportError:  # Windows: no advisory locks
-    fcntl = None  # type: ignore[assignment]
-
 __all__ = [
     "DECODE_ERRORS",
-    "HAS_LOCKS",
     "LINE_LIMIT",
     "READ",
     "LineLimit",
@@ -45,8 +39,6 @@ __all__ = [
     "give_back",
     "is_there",
     "listed",
-    "lock",
-    "locked",
     "make_directory",
     "named",
     "open_owned",
@@ -375,37 +367,7 @@ def renewed(path: Path, file: int) -> int:
     return new
 
 
-# --- locked and looked for --------------------------------------------------------------------
-
-#: False on Windows, which has no such locks: there, every `lock` succeeds.
-HAS_LOCKS = fcntl is not None
-
-
-def lock(file: int) -> None:
-    """Take the lock on an open file, until its descriptor is closed, also in forked children.
-
-    Raises:
-        BlockingIOError: If another process has it.
-        OSError: If the file system has no locks.
-    """
-    if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-@contextmanager
-def locked(file: int) -> Iterator[None]:
-    """Wait for the lock on an open file, and hold it for the block.
-
-    Raises:
-        OSError: If the file system has no locks.
-    """
-    try:  # also around the taking: a signal handler may raise when it is taken
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_UN)
+# --- looked for -------------------------------------------------------------------------------
 
 
 def is_there(path: Path) -> bool:

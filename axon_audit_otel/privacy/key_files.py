@@ -12,12 +12,16 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..core.files import locked, open_owned
+from ..core.files import open_owned
 from ..core.fsync import sync_directory
+from ..core.locks import locked
 
-__all__ = ["NAME_BYTES", "VALUE_BYTES", "KeyFiles", "opened"]
+__all__ = ["NAME_BYTES", "NUMBER_BYTES", "VALUE_BYTES", "KeyFiles", "number_and_salt", "opened"]
 
 NAME_BYTES, VALUE_BYTES = 16, 32
+NUMBER_BYTES, _SALT_BYTES = 4, 32  # of a keyring
+_MAGIC = b"axon-audit keys1"
+_HEADER = len(_MAGIC) + NUMBER_BYTES + _SALT_BYTES
 _RECORD = NAME_BYTES + VALUE_BYTES
 _FREE = bytes(_RECORD)
 _MOST = 64 << 20  # bytes of a file: each of the 256 has room for 1.4 million records
@@ -110,6 +114,33 @@ class KeyFiles:
         finally:
             os.close(file)
         return bool(due)
+
+
+def number_and_salt(ring: int, path: Path, create: bool) -> tuple[bytes, bytes]:
+    """The number and the salt of a keyring.
+
+    Args:
+        ring: The descriptor of its file.
+        path: That file.
+        create: Make up both, if the file is a new one.
+
+    Raises:
+        OSError: If it is not such a file, or cannot be read or written.
+    """
+    header = os.pread(ring, _HEADER, 0)
+    if len(header) < _HEADER:  # a new one, or another process is writing it
+        with locked(ring):
+            header = os.pread(ring, _HEADER, 0)
+            if create and len(header) < _HEADER and _MAGIC.startswith(header[: len(_MAGIC)]):
+                header = _MAGIC + os.urandom(NUMBER_BYTES + _SALT_BYTES)
+                os.ftruncate(ring, 0)
+                os.write(ring, header)
+                os.fsync(ring)
+                sync_directory(path.parent)
+                sync_directory(path.parent.parent)
+    if len(header) < _HEADER or not header.startswith(_MAGIC):
+        raise OSError(errno.EINVAL, f"{path.name!r} is not the file of a keyring")
+    return header[len(_MAGIC) :][:NUMBER_BYTES], header[-_SALT_BYTES:]
 
 
 def opened(path: Path, flags: int) -> int:

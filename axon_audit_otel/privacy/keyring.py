@@ -30,20 +30,24 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..core.errors import ArchiveError
-from ..core.files import locked, make_directory, refuse_writable_by_all
-from ..core.fsync import sync_directory
+from ..core.files import make_directory, refuse_writable_by_all
 from ..core.semconv import ERASABLE_PREFIX
-from .key_files import NAME_BYTES, VALUE_BYTES, KeyFiles, opened
+from .key_files import (
+    NAME_BYTES,
+    NUMBER_BYTES,
+    VALUE_BYTES,
+    KeyFiles,
+    number_and_salt,
+    opened,
+)
 
 __all__ = ["Keyring", "User", "name_of"]
 
 _RING = "keyring"
-_MAGIC = b"axon-audit keys1"
-_NUMBER, _SALT = 4, 32
-_HEADER = len(_MAGIC) + _NUMBER + _SALT
 _PADDING, _END = 32, b"\x01"
 _KEPT = 8192  # users in memory, of some two KB each
 _RETRY_S = 1.0
+_RETRY_LOCKED_S = 10.0  # where each try waits for another process
 
 
 class User(NamedTuple):
@@ -120,23 +124,11 @@ class Keyring:
                 raise
             self._ring = opened(self.directory / _RING, os.O_RDONLY)
         finalize(self, os.close, self._ring)
-        with locked(self._ring):
-            header = os.pread(self._ring, _HEADER, 0)
-            if create and len(header) < _HEADER and _MAGIC.startswith(header[: len(_MAGIC)]):
-                header = _MAGIC + os.urandom(_NUMBER + _SALT)
-                os.ftruncate(self._ring, 0)
-                os.write(self._ring, header)
-                os.fsync(self._ring)
-                sync_directory(self.directory)
-                sync_directory(self.directory.parent)
-        if len(header) < _HEADER or not header.startswith(_MAGIC):
-            raise OSError(22, f"{_RING!r} is not the file of a keyring")
-        self.number = header[len(_MAGIC) :][:_NUMBER]
-        self._salt = header[-_SALT:]
+        self.number, self._salt = number_and_salt(self._ring, self.directory / _RING, create)
         self._generation = -1  # of what is in memory: the size of that file
         key = hmac.digest(self._salt, b"axon-audit nobody", "sha256")
         #: Has the key of what is nobody's. No erasure destroys it.
-        self.nobody = _user(self.number + bytes(NAME_BYTES - _NUMBER), key)
+        self.nobody = _user(self.number + bytes(NAME_BYTES - NUMBER_BYTES), key)
 
     # --- keys ------------------------------------------------------------------------------
 
@@ -211,7 +203,7 @@ class Keyring:
                 for user in self._unsaved.values():
                     if user.token == token:
                         return user
-        if len(token) != NAME_BYTES or token[:_NUMBER] != self.number:
+        if len(token) != NAME_BYTES or token[:NUMBER_BYTES] != self.number:
             return None
         memory = self.memory
         if token not in memory:
@@ -229,7 +221,7 @@ class Keyring:
         with self._lock:
             tokens = {user.token for user in self._unsaved.values()}
             for name in self._files.names():
-                if name[:_NUMBER] == self.number and name not in self.dead:
+                if name[:NUMBER_BYTES] == self.number and name not in self.dead:
                     tokens.add(name)
                 if len(tokens) >= most:
                     return None
@@ -254,10 +246,10 @@ class Keyring:
         token, _, text = name.removeprefix(ERASABLE_PREFIX).partition(":")
         try:
             known = bytes.fromhex(token)
-            keys = self._living(known) if known[:_NUMBER] == self.number else []
+            keys = self._living(known) if known[:NUMBER_BYTES] == self.number else []
             if keys and len(known) == NAME_BYTES:
                 user, encrypted = _user(known, keys[0]), base64.urlsafe_b64decode(text)
-                padded = user.cipher.decrypt(known[_NUMBER:], encrypted, None)
+                padded = user.cipher.decrypt(known[NUMBER_BYTES:], encrypted, None)
                 return user, padded.rstrip(b"\0")[: -len(_END)].decode()
         except (ValueError, InvalidTag):  # somebody calls himself so
             pass
@@ -293,7 +285,7 @@ class Keyring:
             except OSError as exc:
                 self.fault(exc)
         if user is None:
-            token = self.number + os.urandom(NAME_BYTES - _NUMBER)
+            token = self.number + os.urandom(NAME_BYTES - NUMBER_BYTES)
             user = _user(token, os.urandom(VALUE_BYTES), user_id)
             _keep(self._unsaved, user_id, user)
             if writes:
@@ -323,7 +315,8 @@ class Keyring:
                 self._retry_at = 0.0
                 self._invalidate_memory()
         except OSError as exc:
-            self._retry_at = time.monotonic() + _RETRY_S
+            pause = _RETRY_LOCKED_S if isinstance(exc, TimeoutError) else _RETRY_S
+            self._retry_at = time.monotonic() + pause
             self.fault(exc)
 
     def _write_user(self, user_id: str, user: User) -> None:
@@ -437,7 +430,7 @@ def _user(token: bytes, key: bytes, user_id: str | None = None) -> User:
     text = user_id.encode("utf-8", "backslashreplace") + _END
     padded = text + bytes(-len(text) % _PADDING)  # so that its length tells little
     # The nonce is used for this text only: the key is as random as the token.
-    encrypted = cipher.encrypt(token[_NUMBER:], padded, None)
+    encrypted = cipher.encrypt(token[NUMBER_BYTES:], padded, None)
     name = f"{name_of(token)}:{base64.urlsafe_b64encode(encrypted).decode()}"
     return User(token, key, cipher, name)
 

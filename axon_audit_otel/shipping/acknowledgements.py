@@ -21,7 +21,8 @@ import msgspec
 from ..archive.cursor import hash_at
 from ..archive.directory import EventFile, unlisted_in
 from ..archive.origin import source_of
-from ..core.files import DECODE_ERRORS, lock, open_owned, open_regular
+from ..core.files import DECODE_ERRORS, open_owned, open_regular
+from ..core.locks import lock
 from ..core.time import format_time
 
 __all__ = ["SHIPPED", "Acknowledgements", "acknowledged", "confirmed", "ships_itself"]

@@ -22,7 +22,7 @@ from ..otlp.encoding import record_of
 from ..otlp.json_reader import LogRecord
 from ..verification.checkpoint_files import Statement
 from ..verification.findings import Findings
-from ..verification.hash_chain import outside
+from ..verification.hash_chain import disjoint, outside
 from ..verification.report import Gap, numbers
 from ..verification.trail_facts import TrailFacts
 from .unordered_chain import Place, Sequence
@@ -178,7 +178,7 @@ class StreamCheck:
         missing = sequence.missing()
         report.first_sequence = missing[0][1] + 1 if missing and missing[0][0] == 1 else 1
         report.last_sequence = sequence.highest
-        lost = [(gap.first, gap.last) for gap in report.gaps]
+        lost = disjoint((gap.first, gap.last) for gap in report.gaps)
         for first, last in missing:
             before = first == 1
             if before and partial:

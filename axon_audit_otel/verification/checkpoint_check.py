@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -12,8 +13,9 @@ from ..archive.manifest import states
 from ..core.time import parse_time
 from .checkpoint_files import Statement
 from .findings import Findings, Kind
+from .hash_chain import within
 from .manifest_check import CheckedManifest, Seal
-from .report import Deletion, WriterReport, numbers
+from .report import Deletion, Gap, WriterReport, numbers
 from .trail_facts import TrailFacts
 
 __all__ = ["CheckpointCheck", "Claim", "deletions"]
@@ -176,10 +178,19 @@ class CheckpointCheck:
             return None
         if number == 0 or self.one_file:
             return ""
-        for seal in self.gone:
-            record = seal.record
-            if record.first_sequence <= number <= record.last_sequence:
-                as_sealed = number < record.last_sequence or record.head == head
-                return "" if seal.deletion is not None and as_sealed else None
-        lost = any(gap.first <= number <= gap.last for gap in self.facts.gaps)
-        return "" if lost else None
+        if (seal := self._gone_with.get(number)) is not None:
+            as_sealed = number < seal.record.last_sequence or seal.record.head == head
+            return "" if seal.deletion is not None and as_sealed else None
+        return "" if number in self._lost else None
+
+    @cached_property
+    def _gone_with(self) -> dict[int, Seal]:
+        """Of the events that were asked for, those in files that were not read."""
+        seals = [(of.record.first_sequence, of.record.last_sequence, of) for of in self.gone]
+        return dict(within(self.facts.wanted, seals))
+
+    @cached_property
+    def _lost(self) -> dict[int, Gap]:
+        """Of the events that were asked for, those that the trail says it lost."""
+        gaps = [(gap.first, gap.last, gap) for gap in self.facts.gaps]
+        return dict(within(self.facts.wanted, gaps))

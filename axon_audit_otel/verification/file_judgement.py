@@ -122,7 +122,8 @@ class FileJudgement:
     def _compare_links(self, name: str, record: SealRecord, closing: Closing) -> None:
         # The first seal is prepared before the manifest has its first line.
         is_first = self._manifest.seals[0].record is record
-        if closing.previous_seal != record.previous and (closing.previous_seal or not is_first):
+        may_lack = is_first and closing.previous_seal is None
+        if closing.previous_seal != record.previous and not may_lack:
             words = "its last line does not continue the seal before it"
             self.doubts.append((name, name, None, words))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -45,6 +45,10 @@ class Finding(msgspec.Struct, frozen=True):
     explanation: str
 
 
+#: What may come from another key, or from rights that are missing.
+_MILDER: Final = ("wrong_key", "denied")
+
+
 class Findings:
     """Collects findings, each once, up to a limit."""
 
@@ -53,6 +57,7 @@ class Findings:
     def __init__(self) -> None:
         self.kept: dict[tuple[str, int | None, Kind, str], Finding] = {}
         self.left_out = 0
+        self._milder = 0  # of those that are kept
 
     def add(self, file: str, sequence: int | None, kind: Kind, explanation: str) -> None:
         """Add a finding, unless it was added before."""
@@ -62,7 +67,12 @@ class Findings:
             return
         if len(self.kept) >= self.LIMIT:
             self.left_out += 1
-            return
+            if kind in _MILDER or not self._milder:
+                return
+            # Anybody can make a thousand files with bad signatures: they crowd out no damage.
+            del self.kept[next(of for of in reversed(self.kept) if of[2] in _MILDER)]
+            self._milder -= 1
+        self._milder += kind in _MILDER
         self.kept[key] = Finding(file, sequence, kind, explanation)
 
     def add_unreadable(self, file: str, exc: OSError, after: int | None = None) -> None:

@@ -7,15 +7,20 @@ lines in between are then judged: each is altered, moved, inserted or missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heappop, heappush
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from ..core.merkle import leaf_hash
 from .findings import Kind
 from .report import numbers
 
-__all__ = ["ANY", "Chain", "Link", "outside"]
+__all__ = ["ANY", "Chain", "Link", "disjoint", "outside", "within"]
+
+T = TypeVar("T")
+N = TypeVar("N", int, tuple[str, int])
 
 _WINDOW = 512  # lines held back at most
 _KEPT = 10_000  # lines of a file that may turn out to be moved
@@ -159,6 +164,7 @@ class Chain:
         return (
             before.sequence is not None
             and before.sequence > self.sequence
+            and before.previous != self.head  # else its number is wrong
             and link.sequence == before.sequence + 1
             and link.previous == before.hash
         )
@@ -330,7 +336,7 @@ class Chain:
             moved = sorted(number for number in self._strays if first <= number <= last)
             for number in moved:
                 self._out_of_place(self._strays.pop(number))
-            for low, high in outside(first, last, ((number, number) for number in moved)):
+            for low, high in outside(first, last, [(number, number) for number in moved]):
                 self._missing(self._file, low, high, cut)
         for link in self._strays.values():
             self._inserted(link)
@@ -350,13 +356,41 @@ def _repaired(link: Link, previous: str | None) -> str:
     return leaf_hash(link.line[: -len(suffix)] + suffix).hex()
 
 
-def outside(first: int, last: int, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a range that are outside the (ascending) *ranges*."""
-    for low, high in ranges:
-        if high < first or low > last:
+def disjoint(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The numbers in *ranges* as ascending ranges that don't overlap."""
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if found and low <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(high, found[-1][1])
+        else:
+            found.append((low, high))
+    return found
+
+
+def outside(first: int, last: int, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a range that are outside the `disjoint` *ranges*."""
+    for at in range(max(0, bisect(ranges, (first, first)) - 1), len(ranges)):
+        low, high = ranges[at]
+        if low > last:
+            break
+        if high < first:
             continue
         if low > first:
             yield first, low - 1
         first = max(first, high + 1)
     if first <= last:
         yield first, last
+
+
+def within(numbers: Iterable[N], ranges: Sequence[tuple[N, N, T]]) -> Iterator[tuple[N, T]]:
+    """Yield each of *numbers* that is in one of the *ranges* (first, last, of what), with the
+    first of these. There may be many of both."""
+    begins = sorted(range(len(ranges)), key=lambda at: ranges[at][0], reverse=True)
+    begun: list[int] = []  # a heap
+    for number in sorted(numbers):
+        while begins and ranges[begins[-1]][0] <= number:
+            heappush(begun, begins.pop())
+        while begun and ranges[begun[0]][1] < number:
+            heappop(begun)
+        if begun:
+            yield number, ranges[begun[0]][2]

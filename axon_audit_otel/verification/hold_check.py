@@ -5,15 +5,19 @@ The truth is in the events that the command `hold` recorded, not in the files ``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from ..archive.holds import HOLD, HoldPeriod, HoldRecord, holds, periods
 from .findings import Findings
+from .hash_chain import within
 from .manifest_check import Seal
 
 __all__ = ["Erased", "check_holds"]
+
+
+_NEVER = "~"  # after every time
 
 
 class Erased(NamedTuple):
@@ -51,24 +55,40 @@ def check_holds(
         erasures: All erasures on record.
         findings: Takes the damage.
     """
-    doubted = [record for record in records if not _is_believed(record, proved)]
-    in_force = periods(record for record in records if record not in doubted)
+    believed: list[HoldRecord] = []
+    doubted: list[HoldRecord] = []
+    for record in records:
+        (believed if _is_believed(record, proved) else doubted).append(record)
+    in_force = periods(believed)
     deleted = [(seal.record, seal.deletion[0].deleted_at) for seal in seals if seal.deletion]
-    for period in in_force:
-        why = f"while a hold was in force: {_in_words(period, doubted)}"
-        for seal, at in deleted:
-            if period.covers(at):
-                words = f"retention deleted it at {at}, {why}"
-                findings.add(seal.file, seal.first_sequence, "on_hold", words)
-        for erased in erasures:
-            if period.covers(erased.time):
-                words = f"it tells of an erasure at {erased.time}, {why}"
-                findings.add(erased.file, erased.number, "on_hold", words)
+    then = _in_force_at([*(at for _, at in deleted), *(of.time for of in erasures)], in_force)
+    for seal, at in deleted:
+        if at in then:
+            words = f"retention deleted it at {at}, {_while_held(then[at], doubted)}"
+            findings.add(seal.file, seal.first_sequence, "on_hold", words)
+    for erased in erasures:
+        if erased.time in then:
+            why = _while_held(then[erased.time], doubted)
+            words = f"it tells of an erasure at {erased.time}, {why}"
+            findings.add(erased.file, erased.number, "on_hold", words)
     with_file = holds(directory) if in_force else {}
     for period in in_force:
         if period.released is None and period.placed.name not in with_file:
             words = f"the hold {_in_words(period, doubted)}, but its file is gone"
             findings.add(f"{period.placed.name}{HOLD}", None, "removed", words)
+
+
+def _in_force_at(times: Iterable[str], holds: Iterable[HoldPeriod]) -> dict[str, HoldPeriod]:
+    """Those of *times* at which a hold was in force, and the first hold that was."""
+    spans = [
+        ((of.placed.time, 0), (_NEVER if of.released is None else of.released.time, 0), of)
+        for of in holds
+    ]
+    return {time: of for (time, _), of in within({(time, 1) for time in times}, spans)}
+
+
+def _while_held(period: HoldPeriod, doubted: list[HoldRecord]) -> str:
+    return f"while a hold was in force: {_in_words(period, doubted)}"
 
 
 def _in_words(period: HoldPeriod, doubted: list[HoldRecord]) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -51,10 +54,6 @@ class Line:
     def previous(self) -> str | None:
         """The hash of the line before, from this line."""
         return None if self.record is None else self.record.previous
-
-    def follows(self, previous: str | None) -> bool:
-        """Return True if it was written after the line with that hash (None: as the first)."""
-        return self.record is not None and self.record.previous == previous
 
     def about(self) -> str:
         """A description of it, for messages."""
@@ -105,7 +104,7 @@ class CheckedManifest:
     def __init__(self, path: Path, findings: Findings, sizes: set[int]) -> None:
         self.path = path
         self.name = path.name
-        self.exists = path.is_file()
+        self.exists = os.path.lexists(path)
         self.id: str | None = None
         self.roots: dict[int, bytes] = {0: Tree().root()}
         self.lines: list[Line] = []
@@ -117,6 +116,7 @@ class CheckedManifest:
         self.others: list[tuple[Line, OtherWriter]] = []
         self.damaged = False
         self._findings = findings
+        self._size_then = self._size()
         try:
             self._read(sizes)
         except OSError as exc:
@@ -139,6 +139,12 @@ class CheckedManifest:
             if number in sizes:
                 self.roots[number] = tree.root()
 
+    def _size(self) -> int:
+        """The number of bytes in the file now; 0 if that is not known."""
+        with suppress(OSError):
+            return self.path.stat().st_size
+        return 0
+
     def _add_finding(self, kind: Kind, words: str) -> None:
         self._findings.add(self.name, None, kind, words)
 
@@ -155,17 +161,7 @@ class CheckedManifest:
             else:
                 seen.add(line.hash)
                 lines.append(line)
-        runs: list[list[Line]] = []
-        for line in lines:
-            if runs and line.previous == runs[-1][-1].hash:
-                runs[-1].append(line)
-            else:
-                runs.append([line])
-        order: list[Line] = []
-        while runs:
-            wanted = order[-1].hash if order else None
-            follows = (i for i, run in enumerate(runs) if run[0].follows(wanted))
-            order += runs.pop(next(follows, 0))
+        order = _joined(lines)
         newest = 0
         for line in order:
             if line.number < newest:
@@ -185,14 +181,15 @@ class CheckedManifest:
                 self._add_finding(
                     "altered", f"{order[0].about()}, continues nothing that was before it"
                 )
+        before, after = _about_files(order), _about_files(order[::-1])[::-1]
         for index, (line, follower) in enumerate(pairwise(order)):
             if follower.previous == line.hash:
                 if line.state != "altered":
                     line.state = "sound"
             elif line.state != "altered" and follower.state != "altered":
-                self._judge_break(order, index)
+                self._judge_break(order, index, _is_hole(before[index], after[index + 1]))
 
-    def _judge_break(self, order: list[Line], index: int) -> None:
+    def _judge_break(self, order: list[Line], index: int, is_hole: bool) -> None:
         """Find out which of two lines that do not match was altered, or if lines are missing."""
         line, follower = order[index : index + 2]
         after = order[index + 2] if index + 2 < len(order) else None
@@ -201,7 +198,7 @@ class CheckedManifest:
         if after is not None and after.previous == leaf_hash(_encode(repaired)).hex():
             follower.state = "altered"
             self._add_finding("altered", f"{follower.about()}, no longer says what it continues")
-        elif _is_hole(order[: index + 1], order[index + 1 :]):
+        elif is_hole:
             line.state = "sound"  # it may be unaltered
             self._add_finding("removed", f"lines are missing before {follower.about()}")
         else:
@@ -213,6 +210,7 @@ class CheckedManifest:
     # --- its content -------------------------------------------------------------------------
 
     def _take(self, order: list[Line]) -> None:
+        is_altered = any(line.state == "altered" for line in order)
         for line in order:
             record = line.record
             if isinstance(record, TrailRecord):
@@ -242,7 +240,7 @@ class CheckedManifest:
                 sealed = self.names.pop(record.file, None)
                 if sealed is not None and sealed.record.sha256 == record.sha256:
                     sealed.deletion = record, line.number
-                elif all(other.state != "altered" for other in order):
+                elif not is_altered:
                     self._add_finding("inserted", f"{line.about()}, is of no file that was sealed")
 
     def seals_now(self, name: str) -> bool:
@@ -257,6 +255,8 @@ class CheckedManifest:
 
     def _new_lines(self, name: str) -> list[Record | None]:
         """The records about a file that its writer added since the manifest was read."""
+        if self._size() == self._size_then:  # many files may be asked for
+            return []
         try:
             records = [record for _, record in manifest_lines(self.path, len(self.lines))]
         except OSError:
@@ -264,15 +264,44 @@ class CheckedManifest:
         return [record for record in records if getattr(record, "file", None) == name]
 
 
-def _is_hole(before: list[Line], after: list[Line]) -> bool:
-    """Return True if events are missing between the seals around a place."""
-    last, first = _about_files(reversed(before)), _about_files(after)
+def _joined(lines: list[Line]) -> list[Line]:
+    """The lines, each after the one that it continues, if that is there."""
+    runs: list[list[Line]] = []
+    for line in lines:
+        if runs and line.previous == runs[-1][-1].hash:
+            runs[-1].append(line)
+        else:
+            runs.append([line])
+    places: dict[str | None, deque[int]] = {}  # of the runs, by what they continue
+    for place, run in enumerate(runs):
+        if run[0].record is not None:
+            places.setdefault(run[0].previous, deque()).append(place)
+    order: list[Line] = []
+    left, in_order = set(range(len(runs))), iter(range(len(runs)))
+    while left:
+        following = places.get(order[-1].hash if order else None, deque())
+        while following and following[0] not in left:
+            following.popleft()
+        place = following[0] if following else next(at for at in in_order if at in left)
+        left.remove(place)
+        order += runs[place]
+    return order
+
+
+def _is_hole(last: Record | None, first: Record | None) -> bool:
+    """Return True if events are missing between the records about files around a place."""
     if not isinstance(last, (TrailRecord, SealRecord)) or not isinstance(first, SealRecord):
         return False
     return first.first_sequence > (last.last_sequence if isinstance(last, SealRecord) else 0) + 1
 
 
-def _about_files(lines: Iterable[Line]) -> Record | None:
-    """The first record that is not there for a checkpoint only."""
-    records = (line.record for line in lines)
-    return next((r for r in records if not isinstance(r, (HeadRecord, WritersRecord))), None)
+def _about_files(lines: Iterable[Line]) -> list[Record | None]:
+    """Of each line the newest record, its own or one before, that is not there for a checkpoint
+    only; None where that line cannot be read."""
+    newest: Record | None = None
+    found = []
+    for line in lines:
+        if not isinstance(line.record, (HeadRecord, WritersRecord)):
+            newest = line.record
+        found.append(newest)
+    return found

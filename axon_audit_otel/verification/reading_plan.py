@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect, bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -51,7 +52,8 @@ def jobs_of(
         by_digest = segment.seal.line.number <= (proved or 0) and _is_recorded(record)
         if by_digest and not has_start:
             by_digest = has_start = _begins_with_start(segment.path, record)
-        inside = [n for n in numbers if record.first_sequence <= n <= record.last_sequence]
+        begin = bisect_left(numbers, record.first_sequence)
+        inside = numbers[begin : bisect(numbers, record.last_sequence)]
         yield Job(str(segment.path), record, writer, inside, by_digest)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import repeat
+from itertools import accumulate, repeat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +22,7 @@ from .file_judgement import FileJudgement
 from .file_reading import Reading
 from .file_scan import Content, scan
 from .findings import Findings
-from .hash_chain import ANY, Chain, outside
+from .hash_chain import ANY, Chain, disjoint, outside, within
 from .key_check import KeyCheck
 from .manifest_check import CheckedManifest, Seal
 from .processes import FileReader
@@ -132,7 +133,10 @@ class WriterCheck:
         late = self._facts.late_ids
         if late and self._only is None and not damaged:
             journal = self._manifest.path.with_name(self._journal_name)
-            paths = [*(segment.path for segment in self._segments), journal]
+            paths = [segment.path for segment in self._segments]
+            with suppress(FileNotFoundError):  # while it is sealed, it has two names
+                status = journal.stat()
+                paths += [] if any(_is_same(path, status) for path in paths) else [journal]
             with suppress(OSError):  # reported before, or deleted or sealed since
                 for event_id in twice_in(filter(None, paths), late):
                     words = f"another event has the id {event_id} as well"
@@ -303,18 +307,18 @@ class WriterCheck:
 
     def _find_adopted(self) -> None:
         """Report the events that the application sealed and did not attest."""
-        adopted = [found for seal in self._manifest.seals if (found := self._adopted_in(seal))]
+        adopted = list(self._adopted())
         self._report.adopted = adopted
-
-        def is_attested(told_by: int) -> bool:
-            return not any(found.first <= told_by <= found.last for found in adopted)
-
-        self._facts.gaps = [gap for gap in self._facts.gaps if is_attested(gap.told_by)]
-        self._facts.refusals = [of for of in self._facts.refusals if is_attested(of.told_by)]
-        self._facts.erasures = [of for of in self._facts.erasures if is_attested(of.number)]
-        for number, hold in enumerate(self._facts.holds):
-            if not is_attested(hold.number):
-                self._facts.holds[number] = hold._replace(is_attested=False)
+        facts = self._facts
+        told_by = {gap.told_by for gap in facts.gaps} | {of.told_by for of in facts.refusals}
+        told_by |= {of.number for of in facts.erasures} | {of.number for of in facts.holds}
+        found_at_a_start = dict(within(told_by, [(of.first, of.last, of) for of in adopted]))
+        facts.gaps = [gap for gap in facts.gaps if gap.told_by not in found_at_a_start]
+        facts.refusals = [of for of in facts.refusals if of.told_by not in found_at_a_start]
+        facts.erasures = [of for of in facts.erasures if of.number not in found_at_a_start]
+        for place, hold in enumerate(facts.holds):
+            if hold.number in found_at_a_start:
+                facts.holds[place] = hold._replace(is_attested=False)
         if not self._keys:
             return
         for found in adopted:
@@ -324,22 +328,21 @@ class WriterCheck:
             words += f" that it recorded {'it' if one else 'them'}"
             self._findings.add(found.file, found.first, "adopted", words)
 
-    def _adopted_in(self, seal: Seal) -> Adopted | None:
-        """The events of a sealed file that nothing attests; None without any."""
-        record = seal.record
-        if seal.deletion is not None or not isinstance(record.adopted, int):
-            return None
-        known = [
-            statement.checkpoint.events
-            for statement in self._statements
-            if statement.proves and statement.checkpoint.size < seal.line.number
-        ]
-        first = max([record.adopted, *(number + 1 for number in known)])
-        return (
-            Adopted(first, record.last_sequence, record.file)
-            if first <= record.last_sequence
-            else None
+    def _adopted(self) -> Iterator[Adopted]:
+        """Yield the events of sealed files that nothing attests, by file."""
+        proving = sorted(
+            (s.checkpoint.size, s.checkpoint.events) for s in self._statements if s.proves
         )
+        sizes = [size for size, _ in proving]
+        most = [0, *accumulate((events for _, events in proving), max)]
+        for seal in self._manifest.seals:
+            record = seal.record
+            if seal.deletion is not None or not isinstance(record.adopted, int):
+                continue
+            known = most[bisect_left(sizes, seal.line.number)]  # before the file was sealed
+            first = max(record.adopted, known + 1)
+            if first <= record.last_sequence:
+                yield Adopted(first, record.last_sequence, record.file)
 
     def _miss(self, file: str, first: int, last: int, cut: bool) -> None:
         self._missing.append((file, first, last, cut))
@@ -355,7 +358,7 @@ class WriterCheck:
 
     def _explain(self) -> None:
         """Report missing events as damage, unless a later event reports their loss."""
-        gaps = sorted((gap.first, gap.last) for gap in self._facts.gaps)
+        gaps = disjoint((gap.first, gap.last) for gap in self._facts.gaps)
         whole = self._only is not None and not self._judgement.doubts
         for file, first, last, cut in self._missing:
             if whole and not cut and file != self._journal_name:

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from conftest import Cli, Make, Run, only, sealed_files
 from hypothesis import HealthCheck, given, settings
@@ -31,6 +32,7 @@ from axon_audit_otel import (
     AuditLogger,
     verify,
 )
+from axon_audit_otel.events.model import encode
 from axon_audit_otel.trail import reader
 
 pytestmark = pytest.mark.usefixtures("without_start_record")
@@ -686,6 +688,20 @@ class TestLayout:
         audit.export_to_file(tmp_path / "audit_20250115.json")
         audit.export_events(logged[:3], tmp_path / "audit_of_alice.json")
         assert audit.query_events(archived=True) == logged[::-1]
+
+    async def test_another_event_with_the_same_id(
+        self, make_audit: Make, tmp_path: Path, cli: Cli
+    ) -> None:
+        """It hides nothing, though its file is read first: both are found, everywhere."""
+        audit = make_audit(auto_export_path=tmp_path, name="trail")
+        (event,) = await _log(audit, 1, user_id="alice", entry_ids=["e-1"])
+        audit.close()
+        forged = msgspec.structs.replace(event, user_id="nobody", entry_ids=[])
+        (tmp_path / "another.journal").write_bytes(b'{"events":[\n ' + encode(forged) + b"\n")
+        assert {found["user_id"] for found in _asked(cli, tmp_path)} == {"alice", "nobody"}
+        found = audit.query_events(archived=True)
+        assert sorted(str(one.user_id) for one in found) == ["alice", "nobody"]
+        assert "e-1" in cli("lineage", "e-1", tmp_path).stdout
 
     async def test_file_that_somebody_formatted(self, make_audit: Make, tmp_path: Path) -> None:
         """A sealed file that went through a pretty-printer is still read."""

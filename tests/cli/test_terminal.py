@@ -75,6 +75,25 @@ def _plain(said: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
 
 
+@pytest.mark.parametrize("command", [["query", "--json"], ["tail", "--json"], ["verify", "--json"]])
+def test_json_on_a_terminal(archive: Path, tmp_path: Path, command: list[str], cli: Cli) -> None:
+    """What would act on the terminal is escaped there: it is the same JSON as in a pipe."""
+    copy = Path(shutil.copytree(archive, tmp_path / "copy"))
+    (copy / "x\u202e\x9b31m.journal").write_bytes(b'{"events":[\n')
+    said = _on_a_terminal(200, command[0], copy, *command[1:])
+    assert not any(char in said for char in "\u202e\x9b")
+    assert "\\u202e" in said
+    lines = [line for line in said.splitlines() if not line.startswith("Error")]
+    in_a_pipe = cli(command[0], copy, *command[1:]).stdout
+    assert "\u202e" in in_a_pipe
+    if command[0] == "verify":
+        said = _plain(said)  # after the bar
+        report, _ = json.JSONDecoder().raw_decode(said, said.index("{"))
+        assert report == json.loads(in_a_pipe)
+    else:
+        assert [json.loads(line) for line in lines] == list(map(json.loads, in_a_pipe.splitlines()))
+
+
 # --- pipes ------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -337,3 +338,24 @@ class TestStore:
         assert len(audit.query_events(user_id="alice", archived=True)) == 1
         assert audit.erase_user("alice")
         assert audit.query_events(user_id="alice", archived=True) == []
+
+    @pytest.mark.slow
+    async def test_locked(self, make_audit: Make, archive: Path, cli: Cli) -> None:
+        """Somebody who keeps every file locked (a process that was stopped) keeps nobody waiting:
+        who is new has a key in memory, which is written once the files are free. An erasure says
+        that it is not complete. Readers need no lock."""
+        fcntl = pytest.importorskip("fcntl")
+        audit = await recorded(make_audit, archive)
+        keys = [keys_of(archive) / f"{number:02x}.keys" for number in range(256)]
+        with ExitStack() as stack:
+            for path in (*keys, keys_of(archive) / "keyring"):
+                file = stack.enter_context(path.open("ab"))
+                fcntl.flock(file, fcntl.LOCK_EX)
+            await audit.log_event("STORE", user_id="bob")
+            assert [event.user_id for event in audit.query_events(user_id="bob")] == ["bob"]
+            with pytest.raises(ArchiveError, match="kept it locked"):
+                audit.erase_user("alice")
+            assert "alice" in cli("query", archive).stdout
+        audit.close()
+        assert len(Keyring(keys_of(archive)).having("bob")) == 1
+        assert "bob" in cli("query", archive).stdout

@@ -124,7 +124,7 @@ def test_sizes() -> None:
     said = section("The attested state")
     assert f"slots of {attested._SLOT} bytes" in said
     assert len(attested.State._fields) + 1 == len(table(said))
-    assert f"`{keyring._MAGIC.decode()}`" in section("Keyring")
+    assert f"`{key_files._MAGIC.decode()}`" in section("Keyring")
     assert f"less than {key_files._RECORD} bytes" in section("Keyring").replace("\n", " ")
     assert f"has {acknowledgements._SIZE} bytes" in section("Acknowledgements")
 

@@ -24,7 +24,10 @@ type scanner struct {
 	bad  bool
 }
 
-const deepest = 500 // levels; nothing that was recorded has so many
+const (
+	deepest    = 500  // levels; nothing that was recorded has so many
+	mostDigits = 4300 // of an integer
+)
 
 // members are those of an object that is written in its one form.
 func members(data []byte) ([]member, bool) {
@@ -146,10 +149,17 @@ var (
 func (s *scanner) number() {
 	written := string(aNumber.Find(s.data))
 	s.data = s.data[len(written):]
-	if !integer.MatchString(written) {
-		value, err := strconv.ParseFloat(written, 64)
-		s.bad = s.bad || err != nil || float(value) != written
+	if integer.MatchString(written) {
+		s.bad = s.bad || len(strings.TrimPrefix(written, "-")) > mostDigits
+	} else {
+		s.bad = s.bad || !isFloat(written)
 	}
+}
+
+// isFloat tells whether a number is a float in its one form.
+func isFloat(written string) bool {
+	value, err := strconv.ParseFloat(written, 64)
+	return err == nil && float(value) == written
 }
 
 // float is a number of double precision: the fewest digits that give it; plain from 1e-5 to
@@ -175,7 +185,7 @@ var eventFields = []struct {
 	holds    string
 	optional bool
 }{
-	{"event_id", "text", false}, {"timestamp", "time", false}, {"operation", "text", false},
+	{"event_id", "text", false}, {"timestamp", "time", false}, {"operation", "operation", false},
 	{"user_id", "text?", false}, {"session_id", "text?", false}, {"entry_ids", "texts", false},
 	{"metadata", "object", false}, {"status", "status", false}, {"duration_ms", "float?", false},
 	{"error_message", "text", true}, {"error_type", "text", true}, {"subject_id", "text", true},
@@ -185,6 +195,10 @@ var eventFields = []struct {
 	{"fingerprints", "object of texts", true}, {"derived_from", "texts", true},
 	{"sequence", "number", true}, {"previous_hash", "text", true},
 }
+
+// Operations that have one form, in capitals; a reader keeps other names as they are.
+var operations = strings.Fields(
+	"STORE RECALL FORGET COMPACT EXPORT IMPORT SYNC TRANSACTION BULK_STORE REINDEX AUDIT OTHER")
 
 // What versions before the second edition wrote last, in an event whose words were dropped.
 var lastOfDropped = []string{"user_id", "session_id", "metadata", "sequence", "previous_hash"}
@@ -239,12 +253,15 @@ func holds(value []byte, kind string, optional bool) bool {
 	case "text":
 		return value[0] == '"'
 	case "time":
-		_, err := time.Parse(`"2006-01-02T15:04:05Z"`, string(value))
-		return aTime.Match(value) && err == nil
+		moment, err := time.Parse(`"2006-01-02T15:04:05Z"`, string(value))
+		return aTime.Match(value) && err == nil && moment.Year() > 0
+	case "operation":
+		name := strings.Trim(string(value), `"`)
+		return value[0] == '"' && (!slices.Contains(operations, strings.ToUpper(name)) || name == strings.ToUpper(name))
 	case "status":
 		return slices.Contains([]string{`"SUCCESS"`, `"FAILURE"`, `"PARTIAL"`}, string(value))
 	case "float":
-		return value[0] != '"' && bytes.ContainsAny(value, ".e")
+		return (value[0] == '-' || '0' <= value[0] && value[0] <= '9') && bytes.ContainsAny(value, ".e")
 	case "number":
 		number, err := strconv.ParseInt(string(value), 10, 64)
 		return err == nil && number > 0

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"regexp"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/mod/sumdb/tlog"
@@ -40,6 +42,28 @@ type Record struct {
 	Previous  *string     `json:"previous"`
 	Clock     json.Number `json:"clock,omitempty"`
 	Adopted   int64       `json:"adopted,omitempty"`
+}
+
+// What each line of a manifest has, whatever else it has.
+var neededIn = map[string]string{
+	"trail":   "writer id created_at",
+	"seal":    "file first_sequence last_sequence events first_time last_time head root sealed_at bytes sha256",
+	"delete":  "file sha256 reason deleted_at",
+	"head":    "number head stated_at",
+	"writers": "writers",
+}
+
+var trailID = regexp.MustCompile(`^[0-9a-f]{16}$`)
+
+// hasAll tells whether a line has all fields of its kind.
+func hasAll(line []byte, kind string) bool {
+	var fields map[string]json.RawMessage
+	is := json.Unmarshal(line, &fields) == nil
+	for _, name := range strings.Fields(neededIn[kind]) {
+		_, there := fields[name]
+		is = is && there
+	}
+	return is
 }
 
 // Other is how far another writer of the directory was.

@@ -20,9 +20,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
+	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -40,6 +41,7 @@ type Archive struct {
 	Writers  []*Trail  `json:"writers"`
 	Problems []Problem `json:"problems"`
 
+	place  string
 	files  fs.FS
 	keys   note.Verifiers // nil where no key was given
 	trails map[string]*Trail
@@ -91,6 +93,7 @@ func verified(directory, key string) *Archive {
 	archive := Archive{
 		Writers:  []*Trail{},
 		Problems: []Problem{},
+		place:    directory,
 		files:    os.DirFS(directory),
 		trails:   map[string]*Trail{},
 	}
@@ -115,6 +118,9 @@ func (a *Archive) verify() {
 	var statements []*Statement
 	for _, ending := range []string{".manifest", ".journal", ".checkpoint", ".checkpoints", ".cosigned"} {
 		for _, file := range a.named("*" + ending) {
+			if !isWriter(strings.TrimSuffix(file, ending)) {
+				continue // not a file of an archive
+			}
 			a.trail(strings.TrimSuffix(file, ending))
 			if strings.HasPrefix(ending, ".c") {
 				statements = append(statements, a.statements(file)...)
@@ -170,7 +176,7 @@ func (a *Archive) assignFiles() {
 	}
 	for _, file := range unlisted {
 		closing := a.closing(file)
-		if closing.Trail == "" || path.Base(closing.Trail) != closing.Trail {
+		if !isWriter(closing.Trail) {
 			a.problem(file, "unlisted", "no manifest lists it")
 			continue
 		}
@@ -218,6 +224,12 @@ func (a *Archive) trailOf(s *Statement) *Trail {
 	return nil
 }
 
+// isWriter tells whether a writer may have that name.
+func isWriter(name string) bool {
+	isOther := func(char rune) bool { return char < 0x20 || char == '/' || char == '\\' }
+	return name != "" && name[0] != '.' && utf8.RuneCountInString(name) <= 200 && !strings.ContainsFunc(name, isOther)
+}
+
 func (a *Archive) trail(writer string) *Trail {
 	if a.trails[writer] == nil {
 		a.trails[writer] = a.newTrail(writer)
@@ -250,7 +262,7 @@ func (a *Archive) isOne(name, other string) bool {
 
 // read is a file's content; nothing, and a problem, if it cannot be read.
 func (a *Archive) read(file string) (content []byte, there bool) {
-	status, err := fs.Stat(a.files, file)
+	status, err := os.Lstat(filepath.Join(a.place, file)) // links are not followed
 	if os.IsNotExist(err) {
 		return nil, false
 	}

@@ -24,8 +24,8 @@ type Statement struct {
 	proves bool // a key signed it
 }
 
-const text = `(axon-audit/(\S+)/(\S+))\n(\d{1,19})\n(\S+)\n` +
-	`events (\d{1,19})(?: ([0-9a-f]{64}))?\ntime \S+\n`
+const text = `(axon-audit/(\S+)/(\S+))\n(0|[1-9]\d{0,18})\n(\S+)\n` +
+	`events (0|[1-9]\d{0,18})(?: ([0-9a-f]{64}))?\ntime \S+\n`
 
 var (
 	checkpoint = regexp.MustCompile("^" + text + "$")

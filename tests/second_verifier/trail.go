@@ -67,11 +67,12 @@ func (a *Archive) newTrail(name string) *Trail {
 func (t *Trail) record(line []byte) {
 	number := t.tree.size + 1
 	said, as := exactly[Record](line)
+	as = as && hasAll(line, said.Kind) && (said.Clock == "" || isFloat(string(said.Clock)))
 	seal := t.seal(said.File)
 	switch said.Kind {
 	case "trail":
 		t.ID = said.ID
-		as = as && said.Writer == t.Name
+		as = as && said.Writer == t.Name && trailID.MatchString(said.ID)
 	case "seal":
 		as = as && seal == nil && said.First <= said.Last
 		t.seals = append(t.seals, &Seal{Record: said, line: number})
@@ -221,7 +222,8 @@ func (t *Trail) readJournal() {
 	if !there {
 		return
 	}
-	if len(content) < len(firstLine) && bytes.Count(content, []byte("\n")) < 2 {
+	ended, _ := lines(content)
+	if len(ended) == 0 || len(ended) == 1 && len(ended[0]) <= len(firstLine) && string(ended[0]) != firstLine {
 		return // not even its first line was finished
 	}
 	t.readEvents(file, content, true)

@@ -427,6 +427,99 @@ class TestFound:
         assert ok
         assert writers[0]["last"] == EVENTS - 1
 
+    @pytest.mark.parametrize("name", ["default.manifest", "default.checkpoints", "audit_*"])
+    async def test_a_link(
+        self, name: str, damaged: Callable[[str], Any], verifiers: Verifiers, tmp_path: Path
+    ) -> None:
+        """A file that is a link is not read, wherever it leads."""
+        archive = (await damaged("signed")).parent
+        path = next(iter(sorted(archive.glob(name))))
+        path.symlink_to(path.rename(tmp_path / "elsewhere"))
+        assert not verifiers.agree(archive, None)[0]
+
+    @pytest.mark.parametrize(
+        "name", [".journal", ".x.manifest", "x\n.journal", "x" * 201 + ".journal"]
+    )
+    async def test_a_name_of_no_writer(
+        self, name: str, damaged: Callable[[str], Any], verifiers: Verifiers
+    ) -> None:
+        """Other files are left alone, whatever is in them."""
+        archive = (await damaged("plain")).parent
+        (archive / name).write_bytes((archive / "default.manifest").read_bytes())
+        assert verifiers.agree(archive, None)[0]
+
+    @pytest.mark.parametrize(
+        ("content", "sound"),
+        [(b"\0" * 4096, True), (b"\n", True), (b"x" * 99 + b"\n", False), (b"x\ny\n", False)],
+    )
+    async def test_a_journal_that_has_not_begun(
+        self, content: bytes, sound: bool, damaged: Callable[[str], Any], verifiers: Verifiers
+    ) -> None:
+        """Without a first line (after a loss of power, it may be zeros) it has no events."""
+        archive = (await damaged("plain")).parent
+        (archive / "another.journal").write_bytes(content)
+        assert verifiers.agree(archive, None)[0] is sound
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("id", ""), ("id", "x"), ("id", "A" * 16), ("created_at", ""), ("sealed_at", "")],
+    )
+    async def test_a_text_in_a_manifest(
+        self, name: str, value: str, damaged: Callable[[str], Any], verifiers: Verifiers
+    ) -> None:
+        """A trail has an id of 16 digits, and a line of a manifest no empty text."""
+        manifest = await damaged("plain")
+        records = records_in(manifest)
+        next(record for record in records if name in record)[name] = value
+        forgery.write_manifest(manifest, records)
+        assert not verifiers.agree(manifest.parent, None)[0]
+
+    async def test_a_manifest_that_is_a_directory(
+        self, damaged: Callable[[str], Any], verifiers: Verifiers
+    ) -> None:
+        archive = (await damaged("plain")).parent
+        (archive / "another.manifest").mkdir()
+        assert not verifiers.agree(archive, None)[0]
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("duration_ms", True),
+            ("operation", "store"),
+            ("timestamp", "0000-01-01T00:00:00.000000Z"),
+            ("metadata", {"digits": 10**4299}),
+        ],
+    )
+    async def test_a_value_of_an_event(
+        self, field: str, value: Any, damaged: Callable[[str], Any], verifiers: Verifiers
+    ) -> None:
+        """It is none of an event, though all hashes fit; but a long integer is one."""
+        archive = (await damaged("at-work")).parent
+
+        def change(event: dict[str, Any]) -> None:
+            if event["sequence"] == EVENTS:
+                event[field] = value
+
+        forgery.rewrite(archive, change)
+        assert verifiers.agree(archive, None)[0] is (field == "metadata")
+
+    async def test_a_wrong_number_after_a_gap(
+        self, damaged: Callable[[str], Any], verifiers: Verifiers
+    ) -> None:
+        """The event after those that are lost continues one of them, not the one before."""
+        archive = (await damaged("gap")).parent
+        assert verifiers.agree(archive, None)[0]
+        (archive / "default.journal").write_bytes(forgery.FIRST_LINE)
+        forgery.rewrite(archive, lambda event: None)
+        assert not verifiers.agree(archive, None)[0]
+
+    async def test_a_file_that_is_being_sealed(self, verifiers: Verifiers, tmp_path: Path) -> None:
+        """It has two names for a moment, and counts once, also where a clock was set back."""
+        vector = Path(__file__).parents[1] / "vectors" / "started" / "archive"
+        archive = Path(shutil.copytree(vector, tmp_path / "archive"))
+        os.link(archive / "audit_2025_01_15_090003.json", archive / "default.journal")
+        assert verifiers.agree(archive, None)[0]
+
 
 def records_in(manifest: Path) -> list[dict[str, Any]]:
     """What the lines of a manifest say."""

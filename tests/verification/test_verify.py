@@ -507,6 +507,20 @@ class TestLines:
         report = verify(tmp_path)
         assert (len(report.findings), report.left_out) == (1_000, 500)
 
+    def test_damage_beside_bad_signatures(self, tmp_path: Path) -> None:
+        """A thousand files with bad signatures, which anybody can make, hide no damage."""
+        vector = Path(__file__).parents[1] / "vectors" / "signed"
+        archive = Path(shutil.copytree(vector / "archive", tmp_path / "archive"))
+        file = archive / "audit_2025_01_15_100003.json"
+        file.write_bytes(file.read_bytes().replace(b'"bob"', b'"eve"', 1))
+        text = (archive / "default.checkpoint").read_text().partition("\n\n")[0]
+        for number in range(1_100):
+            (archive / f"a{number}.checkpoint").write_text(f"{text}\n\n")
+        report = verify(archive, [json.loads((vector / "expected.json").read_text())["key"]])
+        assert report.verdict == "damage"
+        assert any(found.kind == "altered" and found.file == file.name for found in report.findings)
+        assert len(report.findings) == 1_000
+
 
 # --- files ------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ from axon_audit_otel.archive.manifest import DeleteRecord, Manifest
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
 from axon_audit_otel.operations.signals import use_signals
+from axon_audit_otel.trail.audit_logger import loggers
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -313,6 +314,8 @@ def _make_audit(registry: CollectorRegistry, logger_provider: LoggerProvider) ->
     """Makes audit loggers on the test's registry and logger provider."""
 
     def make(*args: Any, **kwargs: Any) -> AuditLogger:
+        if kwargs.get("name", "default") in loggers():  # of a test before, not collected
+            gc.collect()
         return AuditLogger(
             *args, **{"registry": registry, "logger_provider": logger_provider, **kwargs}
         )

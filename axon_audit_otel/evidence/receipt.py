@@ -270,6 +270,14 @@ def _kept(trail: str, facts: dict[str, Any]) -> str:
     return f"{span}: how long they are kept is not said."
 
 
+def _damaged(point: dict[str, Any]) -> list[str]:
+    places = _amount(point["number"], "place")
+    return [
+        f"The archive is not as it was recorded, in {places}, so what it says of the time after the"
+        f" erasure may be false: {'; '.join(point['findings'])}."
+    ]
+
+
 def _incomplete(point: dict[str, Any]) -> list[str]:
     return [f"A part of the archive could not be read: {'; '.join(point['problems'])}."]
 
@@ -330,6 +338,7 @@ _POINTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
         "event", "events", "Whether a key is left for {}: the keys were not at hand."
     ),
     "exports": _exports,
+    "archive_damaged": _damaged,
     "archive_incomplete": _incomplete,
     "older_events_deleted": _older,
     "backups": lambda _: ["Backups of the memory's storage."],

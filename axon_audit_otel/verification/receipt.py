@@ -29,6 +29,7 @@ from ..privacy.policy import PrivacyPolicy
 from ..version import __version__
 from .erasure import Aftermath, is_key_erasure
 from .inclusion_proof import prove
+from .verify import verify
 
 __all__ = ["FORMAT", "facts_of", "is_read_again", "make_receipt", "open_points", "signers_of"]
 
@@ -93,6 +94,7 @@ def make_receipt(
         raise InvalidEventError(msg)
     _check_key(key, proof["checkpoint"])
     facts = _facts(directory, as_recorded, event, policy, subject_id, decrypt)
+    facts["unknown"][:0] = _damage(directory, key)  # what nobody recorded is not to be signed
     facts = {"trail": Checkpoint.parse(proof["checkpoint"]).origin, **facts}
     # Of ASCII alone: other programs may end a line at other characters.
     text = f"{FORMAT}\n{json.dumps(facts, separators=(',', ':'))}\n"
@@ -317,6 +319,15 @@ def _unknown(
         yield {"kind": "older_events_deleted", "number": number, "newest": until}
     for kind in _NEVER_KNOWN:
         yield {"kind": kind}
+
+
+def _damage(directory: Path, key: SigningKey | None) -> Iterator[dict[str, Any]]:
+    """Yield what makes later events, and what is counted of them, uncertain."""
+    report = verify(directory, [] if key is None else [key.verifying], jobs=1)
+    if report.findings:
+        found = [f"{one.file}: {one.explanation}" for one in report.findings[:20]]
+        number = len(report.findings) + report.left_out
+        yield {"kind": "archive_damaged", "number": number, "findings": found}
 
 
 def _problems(missing: Missing) -> list[str]:

@@ -309,6 +309,25 @@ class TestFacts:
         assert problem.startswith(f"{lost.name}: ")
         assert "archive_incomplete" in open_points(receipt)
 
+    async def test_damaged(self, office: Office) -> None:
+        """Who alters later events cannot have it signed that an entry was not seen again."""
+        entry = await office.memory.store("tea", user_id="bob")
+        event_id = await office.forget(entry_id=entry)
+        office.audit.seal()
+        (proved,) = office.path.glob("audit_*.json")
+        await office.audit.log_event("RECALL", "mallory", entry_ids=[entry])
+        office.audit.seal()
+        (later,) = set(office.path.glob("audit_*.json")) - {proved}
+        hidden = later.read_bytes().replace(entry.encode(), b"0" * len(entry))
+        later.write_bytes(hidden)
+        receipt = office.receipt(event_id)
+        facts = facts_of(receipt)
+        assert facts["seen_again"]["number"] == 0
+        found = point(facts["unknown"], "archive_damaged")
+        assert found["number"] >= 1
+        assert found["findings"][0].startswith(f"{later.name}: ")
+        assert "archive_damaged" in open_points(receipt)
+
     async def test_after_retention(self, office: Office, make_office: MakeOffice) -> None:
         """Older events that retention deleted are told; a receipt of one of them is not made."""
         office = make_office(name="default", place="kept")

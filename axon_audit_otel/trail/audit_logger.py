@@ -330,7 +330,7 @@ class AuditLogger(Recording, SdkLoggerInterface):
 
         It says what was deleted, when and on whose request, how that was checked, what remains,
         what cannot be known, and if the entries were seen again. `signing_key` signs it; without
-        one it is not signed. It reads all files of the archive: in a coroutine, use
+        one it is not signed. It reads and verifies the whole archive: in a coroutine, use
         `asyncio.to_thread`. ``axon-audit prove --script`` prints the program that verifies it.
 
         Args:

@@ -83,7 +83,7 @@ def given_event(trail: Trail, operation: OperationType | str, *given: Any) -> Gi
     """
     try:
         made = _checked(trail, operation, *given)
-    except InvalidEventError:
+    except (InvalidEventError, RecursionError, MemoryError):  # no room: of no argument's making
         raise
     except Exception as exc:  # an argument that raises when one looks at it
         msg = f"an argument cannot be read: {type(exc).__name__}"

@@ -181,7 +181,7 @@ class TestScreen:
 
     def test_progress_is_complete(self, demo: Run) -> None:
         """Every phase of the day comes to its end."""
-        counts = re.findall(r"(\d+)/(\d+) *$", demo.screen, re.MULTILINE)
+        counts = re.findall(r" (\d+)/(\d+) *$", demo.screen, re.MULTILINE)
         assert len(counts) == 5
         assert all(done == total for done, total in counts)
 

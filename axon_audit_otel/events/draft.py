@@ -41,7 +41,7 @@ __all__ = [
 
 
 #: Gives what stands for persons in what is written.
-Names = Callable[[Iterable[str]], tuple[str, ...]]
+_Names = Callable[[Iterable[str]], tuple[str, ...]]
 
 
 class Draft(dict[str, Any]):
@@ -240,7 +240,7 @@ def _digest(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(ids).encode("utf-8", "replace")).hexdigest()
 
 
-def shorten(event: Draft, most: int, name_bytes: int = 0, recorded: Names = tuple) -> None:
+def shorten(event: Draft, most: int, name_bytes: int = 0, recorded: _Names = tuple) -> None:
     """Make the JSON of *event*, with the digests of its further subjects, at most *most* bytes
     long, 4,096 or more: of its ids and names the first stay, with their number and digest; of
     its metadata the facts that fit, and of its `findings` the first ids, with their number. Its
@@ -301,7 +301,7 @@ _COUNTS = (
 )
 
 
-def note_many(event: Draft, recorded: Names) -> None:
+def note_many(event: Draft, recorded: _Names) -> None:
     """Say in the metadata of *event* how many subjects it has, and the SHA-256 of their ids, as
     they are *recorded*, in their order, with line feeds between."""
     names = (*event.get("subjects", ()), *event.further)

@@ -125,9 +125,7 @@ def limits(
 def _of_the_report(report: VerifyReport, policy: PrivacyPolicy) -> Iterator[dict[str, Any]]:
     """What `verify` found: damage, gaps, what nothing attests or proves."""
     if report.findings:
-        found = [f"{one.file}: {one.explanation}" for one in report.findings[:20]]
-        number = len(report.findings) + report.left_out
-        yield {"kind": "archive_damaged", "number": number, "findings": found}
+        yield {"kind": "archive_damaged", **report.in_words()}
     for writer in report.writers:
         gaps = sum(gap.last - gap.first + 1 for gap in writer.gaps)
         if gaps:

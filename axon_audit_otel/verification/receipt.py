@@ -325,9 +325,7 @@ def _damage(directory: Path, key: SigningKey | None) -> Iterator[dict[str, Any]]
     """Yield what makes later events, and what is counted of them, uncertain."""
     report = verify(directory, [] if key is None else [key.verifying], jobs=1)
     if report.findings:
-        found = [f"{one.file}: {one.explanation}" for one in report.findings[:20]]
-        number = len(report.findings) + report.left_out
-        yield {"kind": "archive_damaged", "number": number, "findings": found}
+        yield {"kind": "archive_damaged", **report.in_words()}
 
 
 def _problems(missing: Missing) -> list[str]:

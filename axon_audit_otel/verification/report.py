@@ -314,6 +314,11 @@ class VerifyReport(msgspec.Struct, kw_only=True):
         """True if there are no findings; `verdict` also says whether it is proved."""
         return not self.findings
 
+    def in_words(self) -> dict[str, Any]:
+        """The ``number`` of findings, and what the first twenty ``findings`` say, by file."""
+        said = [f"{one.file}: {one.explanation}" for one in self.findings[:20]]
+        return {"number": len(self.findings) + self.left_out, "findings": said}
+
     @property
     def verdict(self) -> Verdict:
         """``damage``; ``not proved``: not verified as it was asked for; or ``ok``."""
